@@ -1,0 +1,83 @@
+//! The few calls of the Docker Engine API that the agent makes, as a trait: a real engine through bollard
+//! (`docker.rs`) and one that lives in memory (`sim.rs`) implement it and pass the same suite.
+//!
+//! JSON of inspect calls is the engine's own, raw: typed clients drop fields (docker-facts section 9).
+
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use super::EngineFacts;
+use crate::domain::names::ProjectName;
+
+/// Why a call to the engine did not give what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The call did not reach the engine: nothing was done.
+    #[error("the Docker engine does not answer: {0}")]
+    Unreachable(String),
+    /// The call may have reached the engine, but no answer came in time: look.
+    #[error("the Docker engine gave no answer: {0}")]
+    NoAnswer(String),
+    /// 404: no such container, image or network.
+    #[error("{0}")]
+    NotFound(String),
+    /// 409: the name is taken, or the container's state forbids it.
+    #[error("{0}")]
+    Conflict(String),
+    /// Any other refusal by the engine.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The engine's own words.
+        message: String,
+    },
+}
+
+/// A Docker engine. Calls that change something are the ones after `images`; each may be repeated:
+/// "already so" is success. Every call has a time limit of its own.
+#[async_trait::async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Who answers.
+    async fn facts(&self) -> Result<EngineFacts, EngineError>;
+    /// Bytes free in the engine's data folder, `None` when it is not visible from this process.
+    async fn free_bytes(&self) -> Option<u64>;
+    /// Ids of all containers of a Compose project (label `com.docker.compose.project`), whatever their state.
+    async fn project_containers(&self, project: &ProjectName) -> Result<Vec<String>, EngineError>;
+    /// Ids of all containers that carry a label with exactly this value.
+    async fn labelled(&self, key: &str, value: &str) -> Result<Vec<String>, EngineError>;
+    /// `GET /containers/{id}/json`, raw; `None` on 404.
+    async fn inspect(&self, id_or_name: &str) -> Result<Option<Value>, EngineError>;
+    /// `GET /containers/{id}/changes`, raw (an array or null): what was written into its own layer.
+    async fn filesystem_changes(&self, id: &str) -> Result<Value, EngineError>;
+    /// `GET /images/{name}/json`, raw; `None` on 404.
+    async fn image(&self, handle: &str) -> Result<Option<Value>, EngineError>;
+    /// `GET /images/json`, raw items.
+    async fn images(&self) -> Result<Vec<Value>, EngineError>;
+    /// Runs a command inside a running container without a TTY and gives its exit code.
+    async fn exec(&self, id: &str, command: &[String], limit_ms: u64) -> Result<i64, EngineError>;
+
+    /// `POST /containers/create?name=`; gives the id. The body is create's own JSON (Config fields on top level,
+    /// `HostConfig`, `NetworkingConfig`).
+    async fn create(&self, name: &str, body: &Value) -> Result<String, EngineError>;
+    /// Attaches a container to a network; `endpoint` is the `EndpointConfig` JSON. Already attached is success.
+    async fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<(), EngineError>;
+    /// Starts a container. Already running is success.
+    async fn start(&self, id: &str) -> Result<(), EngineError>;
+    /// Stops a container, killing it after `grace_s` seconds. Already stopped is success.
+    async fn stop(&self, id: &str, grace_s: u32) -> Result<(), EngineError>;
+    /// Renames a container. Already of that name is success.
+    async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError>;
+    /// Sets the restart policy, given as inspect's `HostConfig.RestartPolicy` JSON.
+    async fn set_restart(&self, id: &str, policy: &Value) -> Result<(), EngineError>;
+    /// Removes a stopped container; its volumes stay (`v=false`, `force=false`). Gone already is success.
+    async fn remove(&self, id: &str) -> Result<(), EngineError>;
+    /// Sends a signal to a running container.
+    async fn kill(&self, id: &str, signal: &str) -> Result<(), EngineError>;
+    /// Gives an image one more tag.
+    async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError>;
+
+    /// Hints from the engine's event stream: this project had a container created, started or ended, and also
+    /// after every reconnect. The implementation reconnects by itself.
+    fn hints(&self) -> broadcast::Receiver<ProjectName>;
+}

@@ -1,0 +1,352 @@
+//! Work as data, before any of it is done.
+//!
+//! A [`Plan`] holds exactly what is hashed and approved (decision 11): identities and intentions. What
+//! helps a person decide but may change by itself (estimates, ages, wording) lives in [`PlanNotes`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::actor::Actor;
+use super::canonical;
+use super::ids::{ReleaseId, RunId};
+use super::names::{Fingerprint, ProjectName, ServiceName, Target};
+
+/// An image and the handle by which it will be used. The fingerprint is the identity; id and reference
+/// are ways to find it on one host (decision 4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageChoice {
+    /// What the image is.
+    pub fingerprint: Fingerprint,
+    /// The local image id (`sha256:…`) used as handle on this host.
+    pub image: String,
+    /// The reference the team knows it by, such as `shop/api:1.4`; shown, never trusted.
+    pub reference: String,
+}
+
+/// A recorded container specification in the agent's own folder. Its content never leaves the agent;
+/// the MAC (HMAC-SHA256 under the installation key, hex) tells whether two are equal (decision 10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecRef {
+    /// The agent's name for it.
+    pub id: String,
+    /// HMAC over the project's settings in it, the image left out.
+    pub mac: String,
+}
+
+/// How health is asked (decision 25).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum HealthCheck {
+    /// GET this URL from the Docker host; any 2xx is well.
+    Http {
+        /// An `http://127.0.0.1:…` URL.
+        url: String,
+    },
+    /// Connect to this published port on 127.0.0.1.
+    Tcp {
+        /// The port on the host.
+        port: u16,
+    },
+    /// Run the container's own health check command inside it.
+    Exec,
+    /// Nothing can be asked: the container runs and does not restart. The card says `weak proof`.
+    Weak,
+}
+
+/// When a service counts as healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRule {
+    /// How to ask.
+    pub check: HealthCheck,
+    /// Good answers in a row that make a proof.
+    pub count: u32,
+    /// Milliseconds between two questions.
+    pub interval_ms: u64,
+    /// Seconds after which an unproven service counts as unhealthy.
+    pub deadline_s: u64,
+}
+
+/// Whose settings a new container gets (decision 22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settings {
+    /// The project's settings of today, the image exchanged.
+    Today,
+    /// Exactly what the named spec recorded; used by undo and by `with recorded settings`.
+    Recorded,
+}
+
+/// The one change this program exists for: this service runs this image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    /// The service.
+    pub service: ServiceName,
+    /// Full id of the container that is replaced; `None` in an undo, where it is whatever the run made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// What runs before.
+    pub from: ImageChoice,
+    /// What shall run.
+    pub to: ImageChoice,
+    /// Whose settings.
+    pub settings: Settings,
+    /// The spec they come from: of the present container (`Today`) or the recorded one (`Recorded`).
+    pub spec: SpecRef,
+    /// The spec recorded when the target image last ran, if any: it gives back the compose labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_spec: Option<SpecRef>,
+    /// What proves the new container.
+    pub health: HealthRule,
+    /// Seconds the old container gets to stop by itself.
+    pub grace_s: u32,
+}
+
+/// A value that is known now or that an earlier step of the same run will give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Known when planned.
+    Known(String),
+    /// The output of the step with this index.
+    OutputOf(usize),
+}
+
+/// What one step does. Closed: a command file can only arrange what stands here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum StepAction {
+    /// Make sure the image is there, is what it should be, and survives pruning. Changes no container.
+    ProtectImage {
+        /// The service it is for.
+        service: ServiceName,
+        /// The image.
+        image: ImageChoice,
+    },
+    /// Recreate the service's container with another image, prove it, or put the old one back.
+    SwapService(Box<Swap>),
+    /// Write the image reference into the project's pin file (decision 23).
+    WritePin {
+        /// The service it is for.
+        service: ServiceName,
+        /// File beneath the project folder, from the config.
+        file: String,
+        /// The one key that is changed.
+        key: String,
+        /// The new value: an image reference.
+        value: String,
+        /// HMAC of the value that stands there now; `None` when the key is not there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<String>,
+    },
+    /// Put back what `WritePin` of this run replaced; the agent kept it.
+    RestorePin {
+        /// The service it is for.
+        service: ServiceName,
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// HMAC of the value to be put back; `None` removes the key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<String>,
+    },
+    /// Send a signal to a proxy's container so that it resolves the service's address anew.
+    SignalProxy {
+        /// The proxy's service in the same project.
+        proxy: ServiceName,
+        /// The signal's name, such as `HUP`.
+        signal: String,
+    },
+    /// Prove once more, from outside, that the service runs the image and is healthy.
+    ProveHealth {
+        /// The service.
+        service: ServiceName,
+        /// What must be running.
+        fingerprint: Fingerprint,
+        /// What proves it.
+        health: HealthRule,
+    },
+    /// Save a database; its output is the dump's id. Performed by agents that can (none of Docker's yet).
+    DumpDatabase {
+        /// The database's service.
+        service: ServiceName,
+    },
+    /// Replace a database's content by a dump.
+    RestoreDatabase {
+        /// The database's service.
+        service: ServiceName,
+        /// Which dump.
+        dump: Input,
+    },
+    /// Lead a stuck run out, the way the approvers agreed to (decision 17).
+    ResolveRun {
+        /// The stuck run.
+        run: RunId,
+        /// Which way.
+        way: WayOut,
+        /// Hash of the stuck run's last record: what people looked at when they agreed.
+        head: String,
+    },
+}
+
+/// The ways out of `stuck`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayOut {
+    /// Go on towards the new state, from the step that could not be done.
+    Retry,
+    /// Go on towards the old state, from the undo that could not be done.
+    Undo,
+    /// It is now so: record what is there and let go of the claim.
+    Accept,
+}
+
+impl WayOut {
+    /// The word typed for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WayOut::Retry => "retry",
+            WayOut::Undo => "undo",
+            WayOut::Accept => "accept",
+        }
+    }
+}
+
+/// How a step is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undo {
+    /// There is nothing to take back.
+    Nothing,
+    /// By this action.
+    Action(Box<StepAction>),
+    /// Not at all: the plan says so before anyone agrees. Going back past it makes the run `stuck`.
+    OneWay(String),
+}
+
+/// One step with its way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// What to do.
+    pub action: StepAction,
+    /// How to take it back.
+    pub undo: Undo,
+    /// Seconds after which it counts as lost and is looked at.
+    pub limit_s: u64,
+}
+
+/// A procedure with every name resolved to an id, and its undo. Its hash is what an approval is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where.
+    pub target: Target,
+    /// The Compose project there.
+    pub project: ProjectName,
+    /// Who asked.
+    pub requester: Actor,
+    /// The command without its slash: `rollback image`.
+    pub command: String,
+    /// Its arguments as understood.
+    pub arguments: BTreeMap<String, String>,
+    /// Why, in the requester's words, made visible; empty when none was given.
+    pub reason: String,
+    /// In order.
+    pub steps: Vec<PlannedStep>,
+    /// Hash of the command catalogue it was made by.
+    pub catalogue: String,
+    /// Hash of the config it was made by.
+    pub policy: String,
+}
+
+impl Plan {
+    /// What an approval is bound to: SHA-256 over the canonical form, hex.
+    ///
+    /// # Errors
+    /// Only when a number in the plan is not an integer below 2^53, which no planner makes.
+    pub fn hash(&self) -> Result<String, canonical::NotCanonical> {
+        canonical::sha256("sternway-plan-v1", self)
+    }
+
+    /// The first eight digits of a plan hash, as cards show it.
+    pub fn short_hash(hash: &str) -> &str {
+        hash.get(..8).unwrap_or(hash)
+    }
+}
+
+/// What a card shows beside the plan. Recorded, but no part of the hash.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlanNotes {
+    /// The release that runs now, if on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_release: Option<ReleaseId>,
+    /// The release to go to, if on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_release: Option<ReleaseId>,
+    /// Whether the target was proven healthy while it ran.
+    #[serde(default)]
+    pub proven: bool,
+    /// How long no answer is to be expected, in milliseconds: from, to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_ms: Option<(u64, u64)>,
+    /// Sentences that an approver has to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Proof that a service is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Full id of the container that was proven.
+    pub container: String,
+    /// Good answers in a row.
+    pub answers: u32,
+    /// Milliseconds from the start of asking to the proof.
+    pub after_ms: u64,
+    /// Nothing could be asked; it only ran without restarting.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub weak: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+/// What a finished step gives to later steps, to undos and to the story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "gave", rename_all = "snake_case")]
+pub enum StepOutput {
+    /// Nothing beyond being done.
+    Nothing,
+    /// A service runs what it should.
+    Swapped {
+        /// False when it was so already.
+        effect: bool,
+        /// The proof.
+        proof: Proof,
+        /// Milliseconds from the order to the start of the new container; absent when nothing was started.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started_ms: Option<u64>,
+    },
+    /// A service was proven.
+    Proven {
+        /// The proof.
+        proof: Proof,
+    },
+    /// A database was saved.
+    Dumped {
+        /// The dump's id, for later steps.
+        dump: String,
+    },
+}
+
+impl StepOutput {
+    /// The text that [`Input::OutputOf`] stands for.
+    pub fn as_input(&self) -> Option<&str> {
+        match self {
+            StepOutput::Dumped { dump } => Some(dump),
+            StepOutput::Nothing | StepOutput::Swapped { .. } | StepOutput::Proven { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Which images a service has run, and which of them to go back to.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::ids::{Position, ReleaseId, RunId};
+use super::names::{Fingerprint, ServiceName, Target};
+use super::plan::SpecRef;
+
+/// An image's identity and the handles by which one host finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handles {
+    /// What it is.
+    pub fingerprint: Fingerprint,
+    /// Local id in that host's image store (`sha256:…`).
+    pub image: String,
+    /// The reference its container was made from, such as `shop/api:1.4`.
+    pub reference: String,
+    /// `repository@sha256:…` as the engine lists them; no proof that a registry has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<String>,
+}
+
+/// Who or what brought a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Origin {
+    /// One of our runs.
+    Run {
+        /// Which.
+        run: RunId,
+    },
+    /// Somebody's compose, outside Sternway.
+    Compose,
+}
+
+/// One image a service has run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its id.
+    pub id: ReleaseId,
+    /// Identity and handles.
+    pub handles: Handles,
+    /// The settings recorded when it last ran.
+    pub spec: SpecRef,
+    /// Who or what brought it first.
+    pub origin: Origin,
+    /// When its container was first started.
+    pub since: Timestamp,
+    /// When it was proven healthy, if ever.
+    #[serde(default)]
+    pub proven: Option<Timestamp>,
+    /// The run that left it; cleared when it is deployed anew.
+    #[serde(default)]
+    pub left_by: Option<RunId>,
+}
+
+/// The releases of one service on one host, oldest first, and the one that runs now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// Oldest first.
+    pub releases: Vec<Release>,
+    /// The one that was seen running last.
+    #[serde(default)]
+    pub current: Option<ReleaseId>,
+}
+
+/// How a person named a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Not at all: the previous good one.
+    Previous,
+    /// By release id.
+    Release(ReleaseId),
+    /// By (the beginning of) an image id or fingerprint, `sha256:` optional.
+    Digest(String),
+    /// By tag, or by reference with tag.
+    Tag(String),
+    /// What ran at that moment.
+    At(Timestamp),
+}
+
+/// Why no target could be chosen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoTarget {
+    /// Only one image is on record.
+    #[error("nothing to go back to")]
+    NothingBefore,
+    /// There are earlier ones, but none that was proven healthy and not left by a rollback.
+    #[error("no earlier release is both proven healthy and not already left by a rollback")]
+    NoneGood(Vec<ReleaseId>),
+    /// Nothing on record fits.
+    #[error("nothing on record fits")]
+    Unknown,
+    /// More than one fits.
+    #[error("more than one release fits")]
+    Ambiguous(Vec<ReleaseId>),
+    /// It runs already.
+    #[error("{0} runs already")]
+    AlreadyThere(ReleaseId),
+}
+
+/// Name of the subject that the records of one service's releases belong to.
+pub fn subject_key(target: &Target, service: &ServiceName) -> String {
+    format!("{target}/{service}")
+}
+
+impl History {
+    /// Takes one record into account; what is not about releases changes nothing.
+    /// Idempotent for records seen before, as ids are positions.
+    #[must_use]
+    pub fn fold(mut self, position: Position, at: Timestamp, event: &Event) -> Self {
+        match event {
+            Event::ReleaseSeen { handles, spec, origin, since, .. } => {
+                let id = ReleaseId(position);
+                if self.get(id).is_none() {
+                    self.releases.push(Release {
+                        id,
+                        handles: handles.clone(),
+                        spec: spec.clone(),
+                        origin: origin.clone(),
+                        since: *since,
+                        proven: None,
+                        left_by: None,
+                    });
+                    self.current = Some(id);
+                }
+            }
+            Event::ReleaseProven { release, .. } => {
+                if let Some(found) = self.get_mut(*release) {
+                    found.proven.get_or_insert(at);
+                }
+            }
+            Event::ReleaseLeft { release, run, .. } => {
+                if let Some(found) = self.get_mut(*release) {
+                    found.left_by = Some(*run);
+                }
+            }
+            Event::ReleaseBack { release, spec, origin, .. } => {
+                self.current = Some(*release);
+                let deployed_anew = matches!(origin, Origin::Compose);
+                if let Some(found) = self.get_mut(*release) {
+                    found.spec = spec.clone();
+                    if deployed_anew {
+                        found.left_by = None;
+                    }
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// The release with this id.
+    pub fn get(&self, id: ReleaseId) -> Option<&Release> {
+        self.releases.iter().find(|r| r.id == id)
+    }
+
+    fn get_mut(&mut self, id: ReleaseId) -> Option<&mut Release> {
+        self.releases.iter_mut().find(|r| r.id == id)
+    }
+
+    /// The release of this image, the newest if it was recorded more than once.
+    pub fn of(&self, fingerprint: &Fingerprint) -> Option<&Release> {
+        self.releases.iter().rev().find(|r| r.handles.fingerprint == *fingerprint)
+    }
+
+    /// Chooses what to go back to, given what runs now (decisions 20 and 21).
+    ///
+    /// # Errors
+    /// [`NoTarget`] says what stands in the way, with the ids to offer instead.
+    pub fn choose(&self, wanted: &Wanted, running: &Fingerprint) -> Result<&Release, NoTarget> {
+        let others = || self.releases.iter().filter(|r| r.handles.fingerprint != *running);
+        let fitting: Vec<&Release> = match wanted {
+            Wanted::Previous => {
+                let earlier: Vec<ReleaseId> = others().map(|r| r.id).collect();
+                if earlier.is_empty() {
+                    return Err(NoTarget::NothingBefore);
+                }
+                return others()
+                    .rev()
+                    .find(|r| r.proven.is_some() && r.left_by.is_none())
+                    .ok_or(NoTarget::NoneGood(earlier));
+            }
+            Wanted::Release(id) => self.releases.iter().filter(|r| r.id == *id).collect(),
+            Wanted::Digest(text) => {
+                let hex = text.strip_prefix("sha256:").unwrap_or(text);
+                let begins = |full: &str| full.strip_prefix("sha256:").unwrap_or(full).starts_with(hex);
+                self.releases
+                    .iter()
+                    .filter(|r| {
+                        begins(&r.handles.image)
+                            || begins(r.handles.fingerprint.as_str())
+                            || r.handles.digests.iter().any(|d| d.split('@').nth(1).is_some_and(begins))
+                    })
+                    .collect()
+            }
+            Wanted::Tag(tag) => self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect(),
+            Wanted::At(moment) => self.releases.iter().rfind(|r| r.since <= *moment).into_iter().collect(),
+        };
+        let mut distinct: Vec<&Release> = Vec::new();
+        for release in fitting {
+            match distinct.iter_mut().find(|d| d.handles.fingerprint == release.handles.fingerprint) {
+                Some(newer) => *newer = release,
+                None => distinct.push(release),
+            }
+        }
+        match distinct.as_slice() {
+            [] => Err(NoTarget::Unknown),
+            [one] if one.handles.fingerprint == *running => Err(NoTarget::AlreadyThere(one.id)),
+            [one] => Ok(one),
+            many => Err(NoTarget::Ambiguous(many.iter().map(|r| r.id).collect())),
+        }
+    }
+}
+
+/// `tag` is the whole reference or what stands behind its last colon.
+fn has_tag(reference: &str, tag: &str) -> bool {
+    reference == tag || reference.rsplit_once(':').is_some_and(|(_, t)| t == tag && !t.contains('/'))
+}

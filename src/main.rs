@@ -1,0 +1,2 @@
+//! Reads arguments and calls the library.
+fn main() {}
