@@ -295,7 +295,7 @@ pub struct PlanNotes {
 }
 
 /// Proof that a service is well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Proof {
     /// Full id of the container that was proven.
     pub container: String,
@@ -314,7 +314,7 @@ fn is_false(b: &bool) -> bool {
 }
 
 /// What a finished step gives to later steps, to undos and to the story.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "gave", rename_all = "snake_case")]
 pub enum StepOutput {
     /// Nothing beyond being done.

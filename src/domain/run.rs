@@ -9,7 +9,7 @@ use super::event::{Event, Needs, Outcome};
 use super::ids::{ApprovalId, Position, RunId};
 use super::invocation::Place;
 use super::names::{PersonId, Target};
-use super::plan::{Plan, PlanNotes, StepOutput, Undo, WayOut};
+use super::plan::{Plan, PlanNotes, StepAction, StepOutput, Undo, WayOut};
 
 /// Where one step stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,8 +87,6 @@ pub enum Status {
     Stuck {
         /// The step that could neither be done nor taken back.
         step: usize,
-        /// Whether it was being taken back.
-        undoing: bool,
         /// Why.
         why: String,
         /// What remains.
@@ -175,6 +173,19 @@ impl RunState {
     /// Whether nothing more can happen.
     pub fn ended(&self) -> bool {
         matches!(self.status, Status::Ended { .. })
+    }
+
+    /// Whether its plan only leads a stuck run out.
+    pub fn leads_out(&self) -> bool {
+        let only = |p: &PlanOnRecord| {
+            !p.plan.steps.is_empty() && p.plan.steps.iter().all(|s| matches!(s.action, StepAction::ResolveRun { .. }))
+        };
+        self.plan.as_ref().is_some_and(only)
+    }
+
+    /// Whether everybody who had to agree has: no approval was asked for, or all its votes are there.
+    pub fn agreed(&self) -> bool {
+        self.approval.as_ref().is_none_or(|a| a.granted.is_some())
     }
 
     /// The approval that still waits for votes.
@@ -312,7 +323,7 @@ pub fn fold(
             }
             let before_done = run.steps.iter().take(*step).all(|s| matches!(s, StepState::Done { .. }));
             match run.steps.get_mut(*step) {
-                Some(s @ (StepState::Waiting | StepState::Failed { .. } | StepState::Undone)) if before_done => {
+                Some(s @ (StepState::Waiting | StepState::Undone)) if before_done => {
                     *s = StepState::Open;
                 }
                 _ => return Err(no("steps are ordered one after another")),
@@ -369,25 +380,28 @@ pub fn fold(
             run.look_first = false;
         }
         Event::Stuck { step, why, remains } => {
-            let undoing = match run.status {
-                Status::Running => false,
-                Status::Undoing { .. } => true,
-                _ => return Err(no("only a run that acts gets stuck")),
-            };
-            run.status = Status::Stuck { step: *step, undoing, why: why.clone(), remains: remains.clone() };
+            if !matches!(run.status, Status::Undoing { .. }) {
+                return Err(no("only a run on its way back gets stuck"));
+            }
+            run.status = Status::Stuck { step: *step, why: why.clone(), remains: remains.clone() };
             run.look_first = false;
+            run.way = None;
         }
         Event::Resolved { way, .. } => {
             let Status::Stuck { step, .. } = run.status else {
                 return Err(no("only a stuck run is led out"));
             };
+            if run.way.is_some() {
+                return Err(no("a way out was chosen already"));
+            }
             run.claim = Some(position);
             run.way = Some(*way);
             run.cancel = None;
             match way {
                 WayOut::Retry => {
                     run.status = Status::Running;
-                    if let Some(s @ StepState::UndoOpen) = run.steps.get_mut(step) {
+                    // Whatever is uncertain there is open again, and looked at before anything is sent.
+                    if let Some(s @ (StepState::UndoOpen | StepState::Failed { .. })) = run.steps.get_mut(step) {
                         *s = StepState::Open;
                     }
                     run.look_first = true;
@@ -438,6 +452,8 @@ fn may_end(run: &RunState, outcome: &Outcome) -> Result<(), &'static str> {
     let all_back = run.steps.iter().all(|s| matches!(s, StepState::Waiting | StepState::Undone));
     match (outcome, &run.status) {
         (Outcome::Done, Status::Running) if all_done => Ok(()),
+        // A request that leads another run out acts by that run's `Resolved` record, not by steps of its own.
+        (Outcome::Done, Status::Planned) if run.leads_out() && run.agreed() => Ok(()),
         (Outcome::Undone { .. }, Status::Undoing { .. }) if all_back => Ok(()),
         (Outcome::Accepted { .. }, Status::Stuck { .. }) if run.way == Some(WayOut::Accept) => Ok(()),
         (Outcome::Void { .. }, Status::Claimed | Status::Planned) => Ok(()),

@@ -1,0 +1,213 @@
+//! What a run does next. A pure function of the folded journal and of what the coordinator heard last;
+//! everything the coordinator knows beyond the journal is in [`Knows`] and is lost when it dies.
+//!
+//! The rules are those of durability section 5 (R1 to R7). They are a value so that the explorer can leave one
+//! out and must then find a story in which something goes wrong; the program itself only ever has [`Rules::ALL`].
+
+use crate::domain::event::{Event, Outcome};
+use crate::domain::plan::{StepAction, StepOutput, Undo, WayOut};
+use crate::domain::run::{RunState, Status, StepState};
+
+/// Looks and resends in a row without a certain answer before a step counts as failed. Six with the driver's
+/// doubling pauses (0.5 s … 16 s) give an engine that restarts about half a minute.
+pub const UNCERTAIN_MAX: u32 = 6;
+
+/// What the agent's last answer was.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Heard {
+    /// Nothing asked since the last record was written.
+    #[default]
+    Nothing,
+    /// The order was carried out, or a look showed that the world is so.
+    So(StepOutput),
+    /// The order could not be carried out.
+    Failed(String),
+    /// No certain answer to an order or a look.
+    Uncertain(String),
+    /// A look showed that the world is not so, and that nothing is under way.
+    NotSo(String),
+    /// A newer coordinator has spoken to the agent: this one has to leave.
+    Stale,
+}
+
+/// What the coordinator knows beyond the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Knows {
+    /// The last answer.
+    pub heard: Heard,
+    /// Uncertain answers and resends in a row.
+    pub uncertain: u32,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Write this record, then ask again with nothing heard.
+    Write(Event),
+    /// Order the step (or its undo), then ask again with what was heard.
+    Send {
+        /// Index in the plan.
+        step: usize,
+        /// Its undo instead.
+        undo: bool,
+    },
+    /// Look whether the step (or its undo) is so, then ask again with what was heard.
+    Look {
+        /// Index in the plan.
+        step: usize,
+        /// Its undo instead.
+        undo: bool,
+    },
+    /// Nothing: the run has ended, is stuck, or belongs to somebody else now.
+    Rest,
+}
+
+/// The protective rules. All of them hold in the program; leaving one out is for the explorer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// R1: the intent is durable before the order leaves.
+    pub journal_first: bool,
+    /// R4: after a restart look before sending.
+    pub look_first: bool,
+    /// R5: take back every step with an intent, the uncertain and failed ones included.
+    pub undo_uncertain: bool,
+    /// R7: an undo that fails stops everything and keeps the claim.
+    pub failed_undo_is_stuck: bool,
+}
+
+impl Rules {
+    /// Every rule.
+    pub const ALL: Self =
+        Self { journal_first: true, look_first: true, undo_uncertain: true, failed_undo_is_stuck: true };
+}
+
+/// The one next thing to do.
+pub fn decide(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
+    if knows.heard == Heard::Stale {
+        return Next::Rest;
+    }
+    match &run.status {
+        Status::Running => forward(run, knows, rules),
+        Status::Undoing { why } => back(run, knows, rules, why),
+        Status::Stuck { step, .. } if run.way == Some(WayOut::Accept) => accept(*step, knows),
+        Status::Requested | Status::Planned | Status::Claimed | Status::Stuck { .. } | Status::Ended { .. } => {
+            Next::Rest
+        }
+    }
+}
+
+fn forward(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
+    if let Some(step) = run.steps.iter().position(|s| *s == StepState::Open) {
+        let failed = |why: &String| Next::Write(Event::StepFailed { step, why: why.clone() });
+        return match &knows.heard {
+            Heard::Nothing if run.look_first && rules.look_first => Next::Look { step, undo: false },
+            Heard::Nothing => Next::Send { step, undo: false },
+            Heard::So(output) => Next::Write(Event::StepDone { step, output: output.clone() }),
+            Heard::Failed(why) => failed(why),
+            Heard::Uncertain(why) if knows.uncertain > UNCERTAIN_MAX => failed(why),
+            Heard::Uncertain(_) => Next::Look { step, undo: false },
+            Heard::NotSo(why) if knows.uncertain > UNCERTAIN_MAX => failed(why),
+            Heard::NotSo(_) => Next::Send { step, undo: false },
+            Heard::Stale => Next::Rest,
+        };
+    }
+    let failed = run.steps.iter().find_map(|s| match s {
+        StepState::Failed { why } => Some(why),
+        _ => None,
+    });
+    if let Some(why) = failed {
+        return Next::Write(Event::UndoBegun { why: why.clone() });
+    }
+    let Some(step) = run.steps.iter().position(|s| !matches!(s, StepState::Done { .. })) else {
+        return Next::Write(Event::Ended { outcome: Outcome::Done });
+    };
+    if let Some(by) = &run.cancel {
+        return Next::Write(Event::UndoBegun { why: format!("cancelled by {by}") });
+    }
+    if !rules.journal_first && knows.heard == Heard::Nothing {
+        return Next::Send { step, undo: false };
+    }
+    Next::Write(Event::StepIntent { step })
+}
+
+fn back(run: &RunState, knows: &Knows, rules: &Rules, why: &str) -> Next {
+    if let Some(step) = run.steps.iter().position(|s| *s == StepState::UndoOpen) {
+        if matches!(run.undo_of(step), Some(Undo::Nothing)) {
+            return Next::Write(Event::UndoDone { step });
+        }
+        let stuck = |why: &String| {
+            if rules.failed_undo_is_stuck {
+                Next::Write(Event::Stuck { step, why: why.clone(), remains: remains(run, step) })
+            } else {
+                Next::Write(Event::UndoDone { step })
+            }
+        };
+        return match &knows.heard {
+            Heard::Nothing if run.look_first && rules.look_first => Next::Look { step, undo: true },
+            Heard::Nothing => Next::Send { step, undo: true },
+            Heard::So(_) => Next::Write(Event::UndoDone { step }),
+            Heard::Failed(why) => stuck(why),
+            Heard::Uncertain(why) if knows.uncertain > UNCERTAIN_MAX => stuck(why),
+            Heard::Uncertain(_) => Next::Look { step, undo: true },
+            Heard::NotSo(why) if knows.uncertain > UNCERTAIN_MAX => stuck(why),
+            Heard::NotSo(_) => Next::Send { step, undo: true },
+            Heard::Stale => Next::Rest,
+        };
+    }
+    let touched = |s: &StepState| match s {
+        StepState::Done { .. } => true,
+        StepState::Open | StepState::Failed { .. } => rules.undo_uncertain,
+        StepState::Waiting | StepState::Undone | StepState::UndoOpen => false,
+    };
+    let Some(step) = run.steps.iter().rposition(touched) else {
+        return Next::Write(Event::Ended { outcome: Outcome::Undone { why: why.to_owned() } });
+    };
+    match run.undo_of(step) {
+        Some(Undo::OneWay(reason)) => {
+            Next::Write(Event::Stuck { step, why: reason.clone(), remains: remains(run, step) })
+        }
+        _ => Next::Write(Event::UndoIntent { step }),
+    }
+}
+
+/// `It is now so`: one tokened look, which also shuts the door to late orders, then the end.
+fn accept(step: usize, knows: &Knows) -> Next {
+    let ended = |observed: String| Next::Write(Event::Ended { outcome: Outcome::Accepted { observed } });
+    match &knows.heard {
+        Heard::Nothing => Next::Look { step, undo: false },
+        Heard::So(_) => ended("the step that was stuck has taken effect".to_owned()),
+        Heard::NotSo(why) | Heard::Failed(why) => ended(why.clone()),
+        Heard::Uncertain(_) if knows.uncertain <= UNCERTAIN_MAX => Next::Look { step, undo: false },
+        Heard::Uncertain(_) | Heard::Stale => Next::Rest,
+    }
+}
+
+/// What is not as it was, a sentence for each step that is neither untouched nor taken back.
+fn remains(run: &RunState, stuck_at: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    for (i, state) in run.steps.iter().enumerate() {
+        let Some(planned) = run.plan.as_ref().and_then(|p| p.plan.steps.get(i)) else { continue };
+        let what = describe(&planned.action);
+        if i == stuck_at {
+            out.push(format!("{what}: neither done nor taken back"));
+        } else if matches!(state, StepState::Done { .. }) && planned.undo != Undo::Nothing {
+            out.push(format!("{what}: done, not taken back"));
+        }
+    }
+    out
+}
+
+/// A step in a few words, the same in cards, lists and logs.
+pub fn describe(action: &StepAction) -> String {
+    match action {
+        StepAction::ProtectImage { service, image } => format!("keep image {} for {service}", image.reference),
+        StepAction::SwapService(swap) => format!("swap {} to {}", swap.service, swap.to.reference),
+        StepAction::WritePin { file, key, .. } => format!("pin {key} in {file}"),
+        StepAction::RestorePin { file, key, .. } => format!("put {key} in {file} back"),
+        StepAction::SignalProxy { proxy, signal } => format!("signal {proxy} with {signal}"),
+        StepAction::ProveHealth { service, .. } => format!("prove {service} from outside"),
+        StepAction::DumpDatabase { service } => format!("save database {service}"),
+        StepAction::RestoreDatabase { service, .. } => format!("restore database {service}"),
+        StepAction::ResolveRun { run, way, .. } => format!("{} {run}", way.as_str()),
+    }
+}

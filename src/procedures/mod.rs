@@ -1,0 +1,10 @@
+//! Do it, or put it back.
+//!
+//! `planner` turns a request and facts into a plan and only looks. `decide` is the pure heart: given what the
+//! journal says and what was heard last, the one next thing to do. `driver` does that thing: journal, act,
+//! journal. Must never: act without a [`crate::gate::Pass`], act before the intent is durable, take a time-out
+//! for a failure, or let go of the claim while something may still happen.
+
+pub mod decide;
+#[cfg(test)]
+mod explorer;
