@@ -6,6 +6,9 @@
 pub mod agent;
 pub mod chat;
 pub mod clock;
+pub mod command;
 pub mod domain;
+pub mod gate;
 pub mod procedures;
 pub mod store;
+pub mod story;

@@ -97,6 +97,11 @@ pub struct Token {
     pub n: u64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -142,6 +147,9 @@ pub enum Event {
         /// Where it is to happen; `None` for commands about other runs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         target: Option<Target>,
+        /// It is only asked what would happen.
+        #[serde(default, skip_serializing_if = "is_false")]
+        dry_run: bool,
     },
     /// Something said about an existing run: approve, deny, cancel. Kept for deduplication and the story.
     Said {

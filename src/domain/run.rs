@@ -129,6 +129,9 @@ pub struct RunState {
     pub asked: Timestamp,
     /// Where it is to happen.
     pub target: Option<Target>,
+    /// It is only asked what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Where it stands.
     #[serde(flatten)]
     pub status: Status,
@@ -211,7 +214,7 @@ pub fn fold(
 ) -> Result<RunState, CannotFollow> {
     let no = |why: &str| CannotFollow { position, what: name_of(event), why: why.to_owned() };
     let Some(mut run) = state else {
-        let Event::Invoked { invocation, actor, command, target } = event else {
+        let Event::Invoked { invocation, actor, command, target, dry_run } = event else {
             return Err(no("the run is not on record"));
         };
         return Ok(RunState {
@@ -222,6 +225,7 @@ pub fn fold(
             place: invocation.place.clone(),
             asked: at,
             target: target.clone(),
+            dry_run: *dry_run,
             status: Status::Requested,
             plan: None,
             approval: None,
@@ -254,7 +258,10 @@ pub fn fold(
             run.plan = Some(PlanOnRecord { plan: (**plan).clone(), hash: hash.clone(), notes: notes.clone() });
         }
         Event::ApprovalAsked { plan_hash, needs, expires } => {
-            if !matches!(run.status, Status::Planned) || run.plan.as_ref().is_none_or(|p| p.hash != *plan_hash) {
+            if run.dry_run
+                || !matches!(run.status, Status::Planned)
+                || run.plan.as_ref().is_none_or(|p| p.hash != *plan_hash)
+            {
                 return Err(no("approvers are asked about the plan on record"));
             }
             run.approval = Some(Approval {
@@ -296,7 +303,7 @@ pub fn fold(
         }
         Event::RunClaimed { target, plan_hash, approval } => {
             let planned = run.plan.as_ref().is_some_and(|p| p.hash == *plan_hash && p.plan.target == *target);
-            if !matches!(run.status, Status::Planned) || !planned {
+            if run.dry_run || !matches!(run.status, Status::Planned) || !planned {
                 return Err(no("only the plan on record can claim"));
             }
             match (&run.approval, approval) {
@@ -457,7 +464,7 @@ fn may_end(run: &RunState, outcome: &Outcome) -> Result<(), &'static str> {
         (Outcome::Undone { .. }, Status::Undoing { .. }) if all_back => Ok(()),
         (Outcome::Accepted { .. }, Status::Stuck { .. }) if run.way == Some(WayOut::Accept) => Ok(()),
         (Outcome::Void { .. }, Status::Claimed | Status::Planned) => Ok(()),
-        (Outcome::DryRun, Status::Planned) if run.approval.is_none() => Ok(()),
+        (Outcome::DryRun, Status::Planned) if run.dry_run => Ok(()),
         (Outcome::Refused { .. }, Status::Requested | Status::Planned | Status::Claimed) => Ok(()),
         (Outcome::Denied { .. } | Outcome::Expired, Status::Planned) => Ok(()),
         (Outcome::Cancelled { .. }, Status::Requested | Status::Planned | Status::Claimed) => Ok(()),

@@ -43,7 +43,7 @@ pub struct Knows {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Write this record, then ask again with nothing heard.
-    Write(Event),
+    Write(Box<Event>),
     /// Order the step (or its undo), then ask again with what was heard.
     Send {
         /// Index in the plan.
@@ -98,11 +98,11 @@ pub fn decide(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
 
 fn forward(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
     if let Some(step) = run.steps.iter().position(|s| *s == StepState::Open) {
-        let failed = |why: &String| Next::Write(Event::StepFailed { step, why: why.clone() });
+        let failed = |why: &String| write(Event::StepFailed { step, why: why.clone() });
         return match &knows.heard {
             Heard::Nothing if run.look_first && rules.look_first => Next::Look { step, undo: false },
             Heard::Nothing => Next::Send { step, undo: false },
-            Heard::So(output) => Next::Write(Event::StepDone { step, output: output.clone() }),
+            Heard::So(output) => write(Event::StepDone { step, output: output.clone() }),
             Heard::Failed(why) => failed(why),
             Heard::Uncertain(why) if knows.uncertain > UNCERTAIN_MAX => failed(why),
             Heard::Uncertain(_) => Next::Look { step, undo: false },
@@ -116,36 +116,36 @@ fn forward(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
         _ => None,
     });
     if let Some(why) = failed {
-        return Next::Write(Event::UndoBegun { why: why.clone() });
+        return write(Event::UndoBegun { why: why.clone() });
     }
     let Some(step) = run.steps.iter().position(|s| !matches!(s, StepState::Done { .. })) else {
-        return Next::Write(Event::Ended { outcome: Outcome::Done });
+        return write(Event::Ended { outcome: Outcome::Done });
     };
     if let Some(by) = &run.cancel {
-        return Next::Write(Event::UndoBegun { why: format!("cancelled by {by}") });
+        return write(Event::UndoBegun { why: format!("cancelled by {by}") });
     }
     if !rules.journal_first && knows.heard == Heard::Nothing {
         return Next::Send { step, undo: false };
     }
-    Next::Write(Event::StepIntent { step })
+    write(Event::StepIntent { step })
 }
 
 fn back(run: &RunState, knows: &Knows, rules: &Rules, why: &str) -> Next {
     if let Some(step) = run.steps.iter().position(|s| *s == StepState::UndoOpen) {
         if matches!(run.undo_of(step), Some(Undo::Nothing)) {
-            return Next::Write(Event::UndoDone { step });
+            return write(Event::UndoDone { step });
         }
         let stuck = |why: &String| {
             if rules.failed_undo_is_stuck {
-                Next::Write(Event::Stuck { step, why: why.clone(), remains: remains(run, step) })
+                write(Event::Stuck { step, why: why.clone(), remains: remains(run, step) })
             } else {
-                Next::Write(Event::UndoDone { step })
+                write(Event::UndoDone { step })
             }
         };
         return match &knows.heard {
             Heard::Nothing if run.look_first && rules.look_first => Next::Look { step, undo: true },
             Heard::Nothing => Next::Send { step, undo: true },
-            Heard::So(_) => Next::Write(Event::UndoDone { step }),
+            Heard::So(_) => write(Event::UndoDone { step }),
             Heard::Failed(why) => stuck(why),
             Heard::Uncertain(why) if knows.uncertain > UNCERTAIN_MAX => stuck(why),
             Heard::Uncertain(_) => Next::Look { step, undo: true },
@@ -160,19 +160,17 @@ fn back(run: &RunState, knows: &Knows, rules: &Rules, why: &str) -> Next {
         StepState::Waiting | StepState::Undone | StepState::UndoOpen => false,
     };
     let Some(step) = run.steps.iter().rposition(touched) else {
-        return Next::Write(Event::Ended { outcome: Outcome::Undone { why: why.to_owned() } });
+        return write(Event::Ended { outcome: Outcome::Undone { why: why.to_owned() } });
     };
     match run.undo_of(step) {
-        Some(Undo::OneWay(reason)) => {
-            Next::Write(Event::Stuck { step, why: reason.clone(), remains: remains(run, step) })
-        }
-        _ => Next::Write(Event::UndoIntent { step }),
+        Some(Undo::OneWay(reason)) => write(Event::Stuck { step, why: reason.clone(), remains: remains(run, step) }),
+        _ => write(Event::UndoIntent { step }),
     }
 }
 
 /// `It is now so`: one tokened look, which also shuts the door to late orders, then the end.
 fn accept(step: usize, knows: &Knows) -> Next {
-    let ended = |observed: String| Next::Write(Event::Ended { outcome: Outcome::Accepted { observed } });
+    let ended = |observed: String| write(Event::Ended { outcome: Outcome::Accepted { observed } });
     match &knows.heard {
         Heard::Nothing => Next::Look { step, undo: false },
         Heard::So(_) => ended("the step that was stuck has taken effect".to_owned()),
@@ -210,4 +208,8 @@ pub fn describe(action: &StepAction) -> String {
         StepAction::RestoreDatabase { service, .. } => format!("restore database {service}"),
         StepAction::ResolveRun { run, way, .. } => format!("{} {run}", way.as_str()),
     }
+}
+
+fn write(event: Event) -> Next {
+    Next::Write(Box::new(event))
 }

@@ -380,6 +380,7 @@ fn passed(undos: Vec<Undo>, luck: Luck) -> World {
             actor: Actor::Person(person("amal")),
             command: "rollback image".into(),
             target: Some(target.clone()),
+            dry_run: false,
         },
         Event::Planned { plan: Box::new(plan), hash: hash.clone(), notes: PlanNotes::default() },
         Event::RunClaimed { target, plan_hash: hash.clone(), approval: None },

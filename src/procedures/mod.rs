@@ -6,5 +6,7 @@
 //! for a failure, or let go of the claim while something may still happen.
 
 pub mod decide;
+pub mod driver;
 #[cfg(test)]
 mod explorer;
+pub mod planner;

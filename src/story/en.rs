@@ -1,0 +1,408 @@
+//! The messages in English. One function for each; values come typed, ids and commands are code spans.
+
+use jiff::Timestamp;
+
+use crate::domain::actor::Actor;
+use crate::domain::card::{Card, Line, Tone, code, strong, text};
+use crate::domain::event::Outcome;
+use crate::domain::ids::RunId;
+use crate::domain::names::PersonId;
+use crate::domain::plan::{Plan, StepAction, StepOutput, Undo, WayOut};
+use crate::domain::run::{Approval, RunState, Status, StepState};
+use crate::procedures::decide::describe;
+
+/// `3.2 s`, `4:05`, `2 h 10 min`: short, readable, never more exact than useful.
+pub fn duration(from: Timestamp, to: Timestamp) -> String {
+    milliseconds(u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0))
+}
+
+/// A number of milliseconds in the same form.
+pub fn milliseconds(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0..60 => format!("{}.{} s", s, ms % 1000 / 100),
+        60..3600 => format!("{}:{:02} min", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// Hours and minutes of a day in UTC; cards are read within hours.
+pub fn clock_time(at: Timestamp) -> String {
+    at.strftime("%H:%M UTC").to_string()
+}
+
+/// Date and time in UTC.
+pub fn date_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The first visible answer: the request is on record under this id (decision 26).
+pub fn accepted(run: RunId, command: &str) -> Card {
+    Card::new(Tone::Plain, vec![code(run), text(" accepted: "), text(command)])
+}
+
+/// The run's own card, edited as it goes on. `progress` is the newest word of the step that is under way.
+pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card {
+    let mut card =
+        Card::new(tone(run), vec![code(run.id), text(" "), strong(&run.command), text(" "), text(headline(run))]);
+    let Some(planned) = &run.plan else {
+        return card.line(status_line(run, now));
+    };
+    let plan = &planned.plan;
+    for line in change_lines(run) {
+        card = card.line(line);
+    }
+    card = card.line(vec![text("asked by "), strong(plan.requester.to_string()), text(" on "), code(&plan.target)]);
+    if !plan.reason.is_empty() {
+        card = card.line(vec![text("because "), text(&plan.reason)]);
+    }
+    for warning in &planned.notes.warnings {
+        card = card.line(vec![text("! "), text(warning)]);
+    }
+    if run.steps.is_empty() && !run.ended() {
+        if let Some((least, most)) = planned.notes.gap_ms {
+            card =
+                card.line(vec![text(format!("no answer for about {} to {}", milliseconds(least), milliseconds(most)))]);
+        }
+        for (i, step) in plan.steps.iter().enumerate() {
+            card = card.detail(vec![
+                text(format!("{}. ", i + 1)),
+                text(describe(&step.action)),
+                text(undo_words(&step.undo)),
+            ]);
+        }
+    } else {
+        for (i, step) in plan.steps.iter().enumerate() {
+            let state = run.steps.get(i).unwrap_or(&StepState::Waiting);
+            let mut line = vec![text(mark(state)), text(" "), text(describe(&step.action))];
+            if let StepState::Done { output } = state {
+                line.push(text(output_words(output)));
+            }
+            if let (StepState::Open | StepState::UndoOpen, Some(words)) = (state, progress) {
+                line.push(text(format!(" ({words})")));
+            }
+            card = card.line(line);
+        }
+    }
+    if let Some(approval) = run.approval.as_ref().filter(|a| !a.votes.is_empty()) {
+        let names: Vec<String> = approval.votes.iter().map(|v| v.by.to_string()).collect();
+        card = card.line(vec![text("approved by "), strong(names.join(", "))]);
+    }
+    card = card.detail(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
+    card = card.line(status_line(run, now));
+    if run.ended() {
+        card
+    } else if let Status::Stuck { .. } = run.status {
+        ways_out(card, run.id)
+    } else {
+        card.button("Cancel", format!("/cancel {}", run.id))
+    }
+}
+
+fn ways_out(card: Card, run: RunId) -> Card {
+    card.button("Go on", format!("/runs retry {run}"))
+        .button("Go back", format!("/runs undo {run}"))
+        .button("It is so", format!("/runs accept {run}"))
+}
+
+fn tone(run: &RunState) -> Tone {
+    match &run.status {
+        Status::Requested | Status::Claimed | Status::Running => Tone::Busy,
+        Status::Planned if run.open_approval().is_some() => Tone::Ask,
+        Status::Planned => Tone::Busy,
+        Status::Undoing { .. } => Tone::Warn,
+        Status::Stuck { .. } => Tone::Bad,
+        Status::Ended { outcome, .. } => outcome_tone(outcome),
+    }
+}
+
+fn outcome_tone(outcome: &Outcome) -> Tone {
+    match outcome {
+        Outcome::Done | Outcome::Accepted { .. } => Tone::Good,
+        Outcome::DryRun => Tone::Plain,
+        Outcome::Undone { .. }
+        | Outcome::Void { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Denied { .. }
+        | Outcome::Expired
+        | Outcome::Cancelled { .. } => Tone::Warn,
+    }
+}
+
+fn headline(run: &RunState) -> String {
+    let services: Vec<&str> = run
+        .plan
+        .iter()
+        .flat_map(|p| &p.plan.steps)
+        .filter_map(|s| match &s.action {
+            StepAction::SwapService(swap) => Some(swap.service.as_str()),
+            _ => None,
+        })
+        .collect();
+    services.join(", ")
+}
+
+/// What changes, a line for each service.
+fn change_lines(run: &RunState) -> Vec<Line> {
+    let Some(planned) = &run.plan else { return Vec::new() };
+    let mut lines = Vec::new();
+    for step in &planned.plan.steps {
+        match &step.action {
+            StepAction::SwapService(swap) => {
+                lines.push(vec![
+                    text("from "),
+                    code(&swap.from.reference),
+                    text(" "),
+                    code(swap.from.fingerprint.short()),
+                ]);
+                let mut to =
+                    vec![text("to   "), code(&swap.to.reference), text(" "), code(swap.to.fingerprint.short())];
+                match planned.notes.to_release {
+                    Some(id) => to.extend([
+                        text(" ("),
+                        code(id),
+                        text(if planned.notes.proven { ", proven)" } else { ", unproven)" }),
+                    ]),
+                    None => to.push(text(" (not on record, unproven)")),
+                }
+                lines.push(to);
+            }
+            StepAction::ResolveRun { run, way, .. } => {
+                lines.push(vec![text(way_words(*way)), text(" "), code(run)]);
+            }
+            StepAction::RestoreDatabase { service, .. } => {
+                lines.push(vec![text("replaces the data of "), code(service)]);
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn way_words(way: WayOut) -> &'static str {
+    match way {
+        WayOut::Retry => "go on to the new state with",
+        WayOut::Undo => "go back to the old state with",
+        WayOut::Accept => "accept what is there now and end",
+    }
+}
+
+fn undo_words(undo: &Undo) -> String {
+    match undo {
+        Undo::Nothing => String::new(),
+        Undo::Action(action) => format!("; undo: {}", describe(action)),
+        Undo::OneWay(reason) => format!("; CANNOT BE UNDONE: {reason}"),
+    }
+}
+
+fn mark(state: &StepState) -> &'static str {
+    match state {
+        StepState::Waiting => "◦",
+        StepState::Open => "…",
+        StepState::Done { .. } => "✓",
+        StepState::Failed { .. } => "✗",
+        StepState::UndoOpen => "↶",
+        StepState::Undone => "↩",
+    }
+}
+
+fn output_words(output: &StepOutput) -> String {
+    match output {
+        StepOutput::Nothing => String::new(),
+        StepOutput::Swapped { effect: false, .. } => " (it was so already)".to_owned(),
+        StepOutput::Swapped { proof, .. } | StepOutput::Proven { proof } if proof.weak => {
+            " (weak proof: it runs)".to_owned()
+        }
+        StepOutput::Swapped { proof, .. } | StepOutput::Proven { proof } => {
+            format!(" ({} good answers)", proof.answers)
+        }
+        StepOutput::Dumped { dump } => format!(" ({dump})"),
+    }
+}
+
+fn status_line(run: &RunState, now: Timestamp) -> Line {
+    match &run.status {
+        Status::Requested => vec![text("looking at what is there")],
+        Status::Planned => match run.open_approval() {
+            Some(a) => vec![
+                text(format!(
+                    "waits for {} of {} from ",
+                    a.needs.count.saturating_sub(a.votes.len() as u32),
+                    a.needs.count
+                )),
+                code(&a.needs.role),
+                text(format!(" until {}", clock_time(a.expires))),
+            ],
+            None => vec![text("about to begin")],
+        },
+        Status::Claimed => vec![text("holds "), code(target(run)), text("; checking the plan once more")],
+        Status::Running => vec![text(format!("at work for {}", duration(run.began.unwrap_or(now), now)))],
+        Status::Undoing { why } => vec![text("going back: "), text(why)],
+        Status::Stuck { why, .. } => vec![strong("STUCK: "), text(why), text("; a person has to choose")],
+        Status::Ended { outcome, at } => ended_line(run, outcome, *at),
+    }
+}
+
+fn target(run: &RunState) -> String {
+    run.target.as_ref().map_or_else(|| "the stack".to_owned(), ToString::to_string)
+}
+
+fn ended_line(run: &RunState, outcome: &Outcome, at: Timestamp) -> Line {
+    match outcome {
+        Outcome::Done if run.leads_out() => vec![text("agreed and handed over")],
+        Outcome::Done => {
+            vec![strong("done"), text(format!(" in {}", duration(run.began.unwrap_or(at), at)))]
+        }
+        Outcome::Undone { why } => vec![strong("everything is as it was: "), text(why)],
+        Outcome::Accepted { observed } => vec![strong("accepted as it is: "), text(observed)],
+        Outcome::Void { differences } => {
+            vec![strong("void, nothing was done: "), text(differences.first().cloned().unwrap_or_default())]
+        }
+        Outcome::DryRun => vec![text("only a plan: nothing was done")],
+        Outcome::Refused { why, .. } => vec![strong("refused: "), text(why)],
+        Outcome::Denied { by, reason } if reason.is_empty() => {
+            vec![strong("denied"), text(" by "), strong(by.as_str())]
+        }
+        Outcome::Denied { by, reason } => {
+            vec![strong("denied"), text(" by "), strong(by.as_str()), text(": "), text(reason)]
+        }
+        Outcome::Expired => vec![strong("expired: "), text("nobody decided in time, nothing was done")],
+        Outcome::Cancelled { by } => {
+            vec![strong("cancelled"), text(" by "), strong(by.as_str()), text(", nothing was done")]
+        }
+    }
+}
+
+/// The question to the approvers; its buttons vanish once it is decided.
+pub fn question(run: &RunState, approval: &Approval) -> Card {
+    let decided = approval.granted.is_some() || run.ended();
+    let title = vec![
+        code(approval.id),
+        text(if decided { " asked: " } else { " Do you agree? " }),
+        code(run.id),
+        text(" "),
+        strong(&run.command),
+        text(" "),
+        text(headline(run)),
+    ];
+    let mut card = Card::new(if decided { Tone::Plain } else { Tone::Ask }, title);
+    for line in change_lines(run) {
+        card = card.line(line);
+    }
+    if let Some(planned) = &run.plan {
+        for step in &planned.plan.steps {
+            if let Undo::OneWay(reason) = &step.undo {
+                card = card.line(vec![strong("cannot be undone: "), text(reason)]);
+            }
+        }
+        card = card.line(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
+    }
+    let Actor::Person(_) = run.requester else {
+        return finish_question(card, approval, decided, run);
+    };
+    card = card.line(vec![strong(run.requester.to_string()), text(" asked and cannot approve it")]);
+    finish_question(card, approval, decided, run)
+}
+
+fn finish_question(card: Card, approval: &Approval, decided: bool, run: &RunState) -> Card {
+    if approval.granted.is_some() {
+        return card.line(vec![strong("agreed")]);
+    }
+    if let Status::Ended { outcome, at } = &run.status {
+        return card.line(ended_line(run, outcome, *at));
+    }
+    debug_assert!(!decided);
+    card.line(vec![
+        text(format!("{} of {} votes from ", approval.votes.len(), approval.needs.count)),
+        code(&approval.needs.role),
+        text(format!(", until {}", clock_time(approval.expires))),
+    ])
+    .button("Approve", format!("/approve {}", approval.id))
+    .button("Deny", format!("/deny {}", approval.id))
+}
+
+/// Somebody agreed.
+pub fn voted(run: &RunState, by: &PersonId, reason: &str) -> Card {
+    let (have, need) = run.approval.as_ref().map_or((0, 0), |a| (a.votes.len(), a.needs.count));
+    let mut title = vec![strong(by.as_str()), text(format!(" approved ({have} of {need})"))];
+    if !reason.is_empty() {
+        title.extend([text(": "), text(reason)]);
+    }
+    Card::new(Tone::Good, title)
+}
+
+/// A step could not be done.
+pub fn step_failed(run: &RunState, step: usize, why: &str) -> Card {
+    let what = run.plan.as_ref().and_then(|p| p.plan.steps.get(step)).map(|s| describe(&s.action)).unwrap_or_default();
+    Card::new(Tone::Warn, vec![strong(what), text(" failed: "), text(why)])
+        .line(vec![text("everything done so far is being taken back")])
+}
+
+/// Neither done nor undone.
+pub fn stuck(run: &RunState) -> Card {
+    let Status::Stuck { why, remains, .. } = &run.status else {
+        return Card::new(Tone::Plain, vec![code(run.id), text(" is no longer stuck")]);
+    };
+    let mut card = Card::new(Tone::Bad, vec![code(run.id), text(" is "), strong("stuck"), text(": "), text(why)]);
+    for line in remains {
+        card = card.line(vec![text("- "), text(line)]);
+    }
+    let card = card.line(vec![code(target(run)), text(" stays locked until a person chooses:")]);
+    ways_out(card, run.id)
+}
+
+/// Somebody wants it taken back.
+pub fn cancel_asked(by: &PersonId) -> Card {
+    Card::new(Tone::Warn, vec![strong(by.as_str()), text(" cancelled: it goes back at the next safe point")])
+}
+
+/// A way out was chosen.
+pub fn resolved(way: WayOut, by: RunId) -> Card {
+    Card::new(Tone::Busy, vec![text("a way out was agreed in "), code(by), text(": "), strong(way.as_str())])
+}
+
+/// Sternway was interrupted and goes on.
+pub fn resumed(run: &RunState) -> Card {
+    let how = if run.look_first { "looking at what the last step came to" } else { "nothing was under way" };
+    Card::new(Tone::Busy, vec![text("Sternway was interrupted and goes on: "), text(how)])
+}
+
+/// The end, as a lasting message.
+pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
+    let mut title = vec![code(run.id), text(" ")];
+    title.extend(ended_line(run, outcome, at));
+    let mut card = Card::new(outcome_tone(outcome), title);
+    if let Outcome::Done = outcome {
+        for (step, state) in run.plan.iter().flat_map(|p| &p.plan.steps).zip(&run.steps) {
+            if let (StepAction::SwapService(swap), StepState::Done { output: StepOutput::Swapped { proof, .. } }) =
+                (&step.action, state)
+            {
+                card = card.line(vec![
+                    strong(swap.service.as_str()),
+                    text(" runs "),
+                    code(&swap.to.reference),
+                    text(" "),
+                    code(swap.to.fingerprint.short()),
+                    text(if proof.weak {
+                        ", weak proof".to_owned()
+                    } else {
+                        format!(", proven by {} answers in {}", proof.answers, milliseconds(proof.after_ms))
+                    }),
+                ]);
+            }
+        }
+    }
+    if let Outcome::Void { differences } = outcome {
+        for line in differences.iter().skip(1) {
+            card = card.line(vec![text("- "), text(line)]);
+        }
+    }
+    let next = match outcome {
+        Outcome::Undone { .. } | Outcome::Done => Some(("Show", format!("/runs show {}", run.id))),
+        _ => None,
+    };
+    match next {
+        Some((label, command)) => card.button(label, command),
+        None => card,
+    }
+}
