@@ -185,7 +185,7 @@ pub enum StepAction {
         run: RunId,
         /// Which way.
         way: WayOut,
-        /// Hash of the stuck run's last record: what people looked at when they agreed.
+        /// Position of the stuck run's last record: what people looked at when they agreed.
         head: String,
     },
 }

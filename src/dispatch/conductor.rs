@@ -1,0 +1,390 @@
+//! Takes a request from one standstill to the next: planned, asked, claimed, passed, driven. Everything it needs is in
+//! the log, so the same function carries on after a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Core;
+use super::core::cannot_record;
+use crate::command::Request;
+use crate::command::spec::{Action, ApprovalRule};
+use crate::domain::actor::Actor;
+use crate::domain::event::{Event, Needs, Outcome};
+use crate::domain::ids::RunId;
+use crate::domain::invocation::Invocation;
+use crate::domain::plan::{Plan, PlanNotes, Settings};
+use crate::domain::run::{RunState, Status};
+use crate::domain::trouble::{Trouble, TroubleKind};
+use crate::gate;
+use crate::procedures::driver::{Driver, Drove};
+use crate::procedures::planner::{self, Ask};
+use crate::store::{About, AppendError, Draft};
+
+/// How long a request waits for its stack when asked to.
+const WAIT_MAX: Duration = Duration::from_mins(30);
+
+/// Records set aside for a run beyond those of its steps: claim, pass, votes, resumes, end.
+const RECORDS_BESIDE_STEPS: usize = 32;
+
+/// Records one step can come to: intent, done or failed, undo intent, undo done.
+const RECORDS_PER_STEP: usize = 4;
+
+/// Times people are asked again by themselves when the world moved; after that somebody has to ask.
+const ASKED_AGAIN_MAX: usize = 3;
+
+/// Why a request stops where it is.
+enum Stop {
+    /// Until something happens that wakes it.
+    Here,
+    /// For good, with this refusal on record.
+    Refused(Trouble),
+    /// The record could not be written.
+    Unwritten(AppendError),
+}
+
+impl From<AppendError> for Stop {
+    fn from(error: AppendError) -> Self {
+        Stop::Unwritten(error)
+    }
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Stop::Refused(trouble)
+    }
+}
+
+/// Takes the run as far as it can go, in a task of its own. Does nothing when another task does already.
+pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
+    if core.is_closing() || !core.take(run) {
+        return;
+    }
+    let core = Arc::clone(core);
+    let tasks = core.tasks.clone();
+    tasks.spawn(async move {
+        use tracing::Instrument;
+        let span = tracing::info_span!("run", run.id = %run);
+        advance(&core, run, invocation.as_ref()).instrument(span).await;
+        core.release(run);
+        // Something may have come between the last look and the release, such as the last vote.
+        if let Ok(Some(state)) = core.log.run(run)
+            && matches!(state.status, Status::Planned)
+            && state.agreed()
+            && !state.dry_run
+        {
+            go_on(&core, run, None);
+        }
+    });
+}
+
+async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
+    loop {
+        let run = match core.log.run(id) {
+            Ok(Some(run)) => run,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "the run cannot be read");
+                return;
+            }
+        };
+        match step(core, &run).await {
+            Ok(()) => {}
+            Err(Stop::Here) => return,
+            Err(Stop::Refused(trouble)) => {
+                let outcome = Outcome::Refused { kind: trouble.kind.as_str().to_owned(), why: trouble.message.clone() };
+                if let Err(error) = core.record(id, vec![Event::Ended { outcome }]).await {
+                    tracing::error!(%error, "a refusal could not be recorded");
+                }
+                if let Some(invocation) = invocation {
+                    core.answer(invocation, trouble.to_card()).await;
+                }
+                return;
+            }
+            Err(Stop::Unwritten(error)) => {
+                tracing::error!(%error, "the run stops here: the record cannot be written");
+                if let Some(invocation) = invocation {
+                    core.answer(invocation, cannot_record(&error).to_card()).await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// One step further.
+async fn step(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
+    match &run.status {
+        Status::Requested => plan(core, run).await,
+        Status::Planned => claim(core, run).await,
+        Status::Claimed => pass(core, run).await,
+        Status::Running | Status::Undoing { .. } | Status::Stuck { .. } => {
+            let pass = gate::pass_again(run).ok_or(Stop::Here)?;
+            drive(core, run, pass).await
+        }
+        Status::Ended { .. } => Err(Stop::Here),
+    }
+}
+
+/// Understands the words of a request again; they are on record.
+pub fn understand(core: &Core, run: &RunState) -> Result<Request, Trouble> {
+    let mut request = core.catalogue.parse(&run.words)?;
+    super::intake::fill_from_thread(core, &mut request, run.place.thread);
+    Ok(request)
+}
+
+/// The approval a request needs: the stricter of command file and config.
+fn approval_rule(core: &Core, request: &Request) -> Option<ApprovalRule> {
+    let file = request.spec.approval.clone()?;
+    Some(core.config.approval_rule(request.command.as_str(), file))
+}
+
+async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
+    let request = understand(core, run)?;
+    if !run.dry_run && !matches!(request.spec.action, Action::Builtin(_)) {
+        wait_for_stack(core, run, &request).await?;
+    }
+    let (plan, notes) = prepare(core, run, &request).await?;
+    let hash = plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
+    let mut events = vec![Event::Planned { plan: Box::new(plan.clone()), hash: hash.clone(), notes: notes.clone() }];
+    if run.dry_run {
+        events.push(Event::Ended { outcome: Outcome::DryRun });
+    } else if let Some(rule) = gate::admit(&plan, &notes, approval_rule(core, &request).as_ref()) {
+        let expires = core.clock.now().checked_add(Duration::from_secs(rule.expires_s)).unwrap_or(jiff::Timestamp::MAX);
+        let needs = Needs { role: rule.from.clone(), count: rule.count };
+        events.push(Event::ApprovalAsked { plan_hash: hash, needs, expires });
+    }
+    core.record(run.id, events).await?;
+    Ok(())
+}
+
+/// The plan for a request as the world is now.
+async fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan, PlanNotes), Trouble> {
+    match &request.spec.action {
+        Action::Procedure(_) | Action::Query(_) => {
+            let ask = ask_of(core, run, request)?;
+            let host = core.host(&ask.target.host)?;
+            let history = core.log.history(&ask.target, &ask.service).map_err(|e| super::core::cannot_read(&e))?;
+            let stack = ask.target.stack.clone();
+            let service = ask.service.clone();
+            planner::prepare(&ask, host.inspect.as_ref(), &history, &move |c| core.rules(&stack, &service, c)).await
+        }
+        Action::Builtin(_) => super::ways_out::prepare(core, run, request),
+    }
+}
+
+/// The request with its names resolved to a target.
+fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble> {
+    let target = run.target.clone().ok_or_else(|| Trouble::usage("It does not say which stack."))?;
+    let stack = core.config.stack(&target.stack).ok_or_else(|| {
+        Trouble::new(TroubleKind::NotFound, format!("stack {} is no longer in the config.", target.stack))
+    })?;
+    let word = request.arguments.service("service").ok_or_else(|| Trouble::usage("It does not say which service."))?;
+    let wanted = match request.arguments.target("to") {
+        None => crate::domain::release::Wanted::Previous,
+        Some(word) => super::intake::wanted(core, run, word)?,
+    };
+    let recorded = request.arguments.get("settings").is_some();
+    let steps = match &request.plans_for().action {
+        Action::Procedure(steps) => steps.clone(),
+        Action::Query(_) | Action::Builtin(_) => Vec::new(),
+    };
+    Ok(Ask {
+        target,
+        project: stack.project.clone(),
+        service: word.service.clone(),
+        wanted,
+        settings: if recorded { Settings::Recorded } else { Settings::Today },
+        requester: run.requester.clone(),
+        command: request.plans_for().path.to_string(),
+        arguments: request.arguments.to_texts(),
+        reason: request.reason.clone().unwrap_or_default(),
+        steps,
+        catalogue: core.catalogue.hash().to_owned(),
+        policy: core.config.hash().to_owned(),
+    })
+}
+
+/// Returns when nobody else holds the stack; refuses when somebody does and the request does not want to wait.
+async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Result<(), Stop> {
+    let Some(target) = &run.target else { return Ok(()) };
+    let waits = request.arguments.get("wait").is_some();
+    let until = core.clock.now().checked_add(WAIT_MAX).unwrap_or(jiff::Timestamp::MAX);
+    let mut moved = core.log.watch();
+    let mut closing = core.closing.clone();
+    loop {
+        let holder = core.log.holder(target).map_err(|e| super::core::cannot_read(&e))?;
+        let Some(holder) = holder.filter(|h| h.id != run.id) else { return Ok(()) };
+        if !waits {
+            return Err(Stop::Refused(held(core, run, &holder)));
+        }
+        if core.clock.now() >= until || matches!(holder.status, Status::Stuck { .. }) {
+            return Err(Stop::Refused(held(core, run, &holder).say("It was waited for.")));
+        }
+        match core.log.run(run.id) {
+            Ok(Some(now)) if now.ended() => return Err(Stop::Here),
+            _ => {}
+        }
+        tokio::select! {
+            _ = moved.changed() => {}
+            () = core.clock.sleep(Duration::from_secs(5)) => {}
+            _ = closing.wait_for(|c| *c) => return Err(Stop::Here),
+        }
+    }
+}
+
+/// Says who holds the stack and since when, and offers to wait.
+fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
+    let target = holder.target.as_ref().map_or_else(|| "the stack".to_owned(), ToString::to_string);
+    let since = crate::story::en::duration(holder.began.unwrap_or(holder.asked), core.clock.now());
+    let trouble = Trouble::new(
+        TroubleKind::Busy,
+        format!("{target} is held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
+    );
+    if matches!(holder.status, Status::Stuck { .. }) {
+        return trouble.say("It is stuck and waits for a person.").try_this(format!("/runs show {}", holder.id));
+    }
+    let words = crate::domain::text::visible(&run.words);
+    let again = match words.split_once(" because ") {
+        Some((command, reason)) => format!("{command} wait because {reason}"),
+        None => format!("{words} wait"),
+    };
+    trouble.say("Wait for it, or look at it.").try_this(again).try_this(format!("/runs show {}", holder.id))
+}
+
+async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
+    let Some(planned) = &run.plan else { return Err(Stop::Here) };
+    if run.dry_run {
+        core.record(run.id, vec![Event::Ended { outcome: Outcome::DryRun }]).await?;
+        return Err(Stop::Here);
+    }
+    if let Some(open) = run.open_approval() {
+        if core.clock.now() >= open.expires {
+            core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
+        }
+        return Err(Stop::Here);
+    }
+    if run.approval.is_some() {
+        may_still(core, run)?;
+    }
+    if run.leads_out() {
+        super::ways_out::lead_out(core, run, &planned.plan).await?;
+        return Err(Stop::Here);
+    }
+    core.log.reserve(planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS)?;
+    let claim = Event::RunClaimed {
+        target: planned.plan.target.clone(),
+        plan_hash: planned.hash.clone(),
+        approval: run.approval.as_ref().map(|a| a.id),
+    };
+    match core.record(run.id, vec![claim]).await {
+        Ok(_) => Ok(()),
+        Err(AppendError::CannotFollow(error)) => {
+            let holder = core.log.holder(&planned.plan.target).ok().flatten().filter(|h| h.id != run.id);
+            match holder {
+                Some(holder) => Err(Stop::Refused(held(core, run, &holder))),
+                None => {
+                    tracing::warn!(%error, "the claim was refused");
+                    Err(Stop::Here)
+                }
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// After a wait the requester's right is asked anew: they may have lost the role since.
+fn may_still(core: &Core, run: &RunState) -> Result<(), Trouble> {
+    let Actor::Person(id) = &run.requester else { return Ok(()) };
+    let request = understand(core, run)?;
+    match core.person_by_id(id) {
+        Some(person) if request.spec.who.includes(&person.roles) => Ok(()),
+        _ => Err(Trouble::new(TroubleKind::Denied, format!("{id} may no longer ask for /{}.", run.command))),
+    }
+}
+
+/// Makes the plan again under the claim; the same plan passes, another one is void and asked anew (decision 13).
+async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
+    if let Some(by) = &run.cancel {
+        core.record(run.id, vec![Event::Ended { outcome: Outcome::Cancelled { by: by.clone() } }]).await?;
+        return Err(Stop::Here);
+    }
+    let request = understand(core, run)?;
+    let made = prepare(core, run, &request).await;
+    let differences = match made {
+        Ok((plan, _)) => match gate::pass(run, &plan) {
+            Ok(pass) => {
+                let plan_hash = run.plan.as_ref().map(|p| p.hash.clone()).unwrap_or_default();
+                core.record(run.id, vec![Event::Passed { plan_hash }]).await?;
+                return drive(core, run, pass).await;
+            }
+            Err(differences) => differences,
+        },
+        Err(trouble) => vec![trouble.message],
+    };
+    core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]).await?;
+    ask_again(core, run).await?;
+    Err(Stop::Here)
+}
+
+/// The same request once more, as a new run with a new plan and a new question.
+async fn ask_again(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
+    let records = core.log.thread(&crate::domain::event::Subject::Run(run.id)).map_err(|e| super::core::cannot_read(&e))?;
+    let Some(Event::Invoked { invocation, actor, command, target, dry_run }) = records.into_iter().next().map(|r| r.event) else {
+        return Ok(());
+    };
+    let times = invocation.event.matches("again:").count();
+    if times >= ASKED_AGAIN_MAX {
+        return Ok(());
+    }
+    let invocation = Invocation { event: format!("again:{}:{}", run.id, invocation.event), at: core.clock.now(), ..invocation };
+    let event = Event::Invoked { invocation: invocation.clone(), actor, command, target, dry_run };
+    let written = core.log.append(None, vec![Draft { about: About::NewRun, at: core.clock.now(), event }]).await?;
+    if let Some(first) = written.first() {
+        go_on(core, RunId(first.position), Some(invocation));
+    }
+    Ok(())
+}
+
+async fn drive(core: &Arc<Core>, run: &RunState, pass: gate::Pass) -> Result<(), Stop> {
+    let target = run.plan.as_ref().map(|p| p.plan.target.clone()).ok_or(Stop::Here)?;
+    let Ok(host) = core.host(&target.host) else {
+        tracing::error!(%target, "no agent for this host; the run stays as it is");
+        return Err(Stop::Here);
+    };
+    let driver = Driver {
+        log: Arc::clone(&core.log),
+        act: Arc::clone(&host.act),
+        clock: Arc::clone(&core.clock),
+        epoch: core.epoch,
+        progress: Arc::clone(&core.progress),
+        closing: core.closing.clone(),
+    };
+    match driver.drive(pass).await {
+        Drove::ToRest | Drove::Interrupted | Drove::Away => Err(Stop::Here),
+    }
+}
+
+/// At start: every run that has not ended goes on where it stood. One that holds its stack first takes a new claim
+/// (durability R4), before the doors open.
+///
+/// # Errors
+/// When the log can be neither read nor written.
+pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
+    let open = core.log.open_runs().map_err(|e| super::core::cannot_read(&e))?;
+    let count = open.len();
+    for run in open {
+        if matches!(run.status, Status::Stuck { .. }) && run.way.is_none() {
+            continue; // it waits for a person, as before
+        }
+        if run.holds_claim() {
+            core.record(run.id, vec![Event::Resumed]).await.map_err(|e| cannot_record(&e))?;
+        } else if run.dry_run {
+            let why = "Sternway was restarted before there was a plan".to_owned();
+            let outcome = Outcome::Refused { kind: TroubleKind::Unavailable.as_str().to_owned(), why };
+            core.record(run.id, vec![Event::Ended { outcome }]).await.map_err(|e| cannot_record(&e))?;
+            continue;
+        }
+        go_on(core, run.id, None);
+    }
+    Ok(count)
+}

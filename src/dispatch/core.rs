@@ -1,0 +1,177 @@
+//! What every part of dispatch shares, and the few steps that all of them take.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::agent::{Act, ContainerFacts, Inspect};
+use crate::chat::outbox::Outbox;
+use crate::clock::Clock;
+use crate::command::Catalogue;
+use crate::config::Config;
+use crate::domain::actor::{Account, Person, Surface};
+use crate::domain::card::Card;
+use crate::domain::event::{Event, Subject};
+use crate::domain::ids::RunId;
+use crate::domain::invocation::Invocation;
+use crate::domain::names::{HostName, PersonId, ServiceName, StackName};
+use crate::domain::trouble::{Trouble, TroubleKind};
+use crate::gate::limits::Limits;
+use crate::procedures::driver::ProgressBoard;
+use crate::procedures::planner::ServiceRules;
+use crate::store::{About, AppendError, Draft, Record, SharedLog};
+
+/// Tries of a decision that others' writes keep overtaking. Each try is a read and a compare-and-set; 200 in a row
+/// means something is wrong.
+pub const DECIDE_TRIES: usize = 200;
+
+/// One Docker host, as bot and agent meet.
+#[derive(Clone)]
+pub struct Host {
+    /// Eyes.
+    pub inspect: Arc<dyn Inspect>,
+    /// Hands; only the driver uses them, and the recorder for keeping images.
+    pub act: Arc<dyn Act>,
+}
+
+/// Everything.
+pub struct Core {
+    /// The log.
+    pub log: SharedLog,
+    /// The config.
+    pub config: Arc<Config>,
+    /// What can be said.
+    pub catalogue: Arc<Catalogue>,
+    /// The hosts by name.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// How often.
+    pub limits: Limits,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Epoch of the tokens.
+    pub epoch: u64,
+    /// Newest words of running steps.
+    pub progress: Arc<ProgressBoard>,
+    /// True when the bot shuts down.
+    pub closing: watch::Receiver<bool>,
+    /// Mouths by surface.
+    pub mouths: BTreeMap<Surface, Arc<Outbox>>,
+    /// Tasks that have to end before the bot does.
+    pub tasks: TaskTracker,
+    /// Runs that a task takes care of at this moment.
+    pub active: Mutex<BTreeSet<RunId>>,
+    /// Services seen last, for completion.
+    pub services: Mutex<BTreeMap<StackName, Vec<ServiceName>>>,
+    /// Folder of the log's segments, when it is on disk.
+    pub store_folder: Option<std::path::PathBuf>,
+}
+
+impl Core {
+    /// The person an account belongs to.
+    pub fn person(&self, account: &Account) -> Option<&Person> {
+        self.config.person_of(account)
+    }
+
+    /// A person by id.
+    pub fn person_by_id(&self, id: &PersonId) -> Option<&Person> {
+        self.config.people.iter().map(|p| &p.person).find(|p| p.id == *id)
+    }
+
+    /// The host of a target.
+    ///
+    /// # Errors
+    /// When the config names none.
+    pub fn host(&self, name: &HostName) -> Result<&Host, Trouble> {
+        self.hosts
+            .get(name)
+            .ok_or_else(|| Trouble::new(TroubleKind::Unavailable, format!("no agent is connected for host {name}.")))
+    }
+
+    /// What the config says about a service, given its container.
+    pub fn rules(&self, stack: &StackName, service: &ServiceName, container: &ContainerFacts) -> ServiceRules {
+        let configured = self.config.stack(stack).map(|s| s.service(service));
+        let service = configured.unwrap_or_else(|| crate::config::service::Service::unnamed());
+        ServiceRules {
+            health: crate::config::service::health_rule(service, &container.published, container.has_check),
+            grace_s: service.grace_s(),
+            proxies: service.proxies.iter().map(|p| (p.service.clone(), p.signal.clone())).collect(),
+            pin: service.pin.as_ref().map(|p| (p.file.clone(), p.key.clone())),
+            repositories: service.repositories.iter().map(|r| r.as_str().to_owned()).collect(),
+        }
+    }
+
+    /// Records about one run.
+    ///
+    /// # Errors
+    /// As the log says.
+    pub async fn record(&self, run: RunId, events: Vec<Event>) -> Result<Vec<Record>, AppendError> {
+        self.log.append(None, self.drafts(run, events)).await
+    }
+
+    /// The same records, to be written with others.
+    pub fn drafts(&self, run: RunId, events: Vec<Event>) -> Vec<Draft> {
+        let at = self.clock.now();
+        events.into_iter().map(|event| Draft { about: About::Subject(Subject::Run(run)), at, event }).collect()
+    }
+
+    /// Says something to the account that spoke, and to nobody else.
+    pub async fn answer(&self, invocation: &Invocation, card: Card) {
+        if let Some(mouth) = self.mouths.get(&invocation.place.surface) {
+            mouth.answer(invocation.clone(), card).await;
+        }
+    }
+
+    /// Tells the person and puts the refusal on record.
+    pub async fn refuse(&self, invocation: &Invocation, trouble: &Trouble) {
+        let event = Event::Refused {
+            account: invocation.account.clone(),
+            tried: crate::domain::text::visible(&invocation.text),
+            kind: trouble.kind.as_str().to_owned(),
+            why: trouble.message.clone(),
+        };
+        let draft = Draft { about: About::Log, at: self.clock.now(), event };
+        if let Err(error) = self.log.append(None, vec![draft]).await {
+            tracing::error!(%error, "a refusal could not be recorded");
+        }
+        self.answer(invocation, trouble.to_card()).await;
+    }
+
+    /// Marks a run as taken care of; false when another task does already.
+    pub fn take(&self, run: RunId) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run)
+    }
+
+    /// Lets go of a run.
+    pub fn release(&self, run: RunId) {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Whether the bot shuts down.
+    pub fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+}
+
+/// What a person is told when a record could not be written (decision 9).
+pub fn cannot_record(error: &AppendError) -> Trouble {
+    match error {
+        AppendError::Busy | AppendError::Moved(_) => {
+            Trouble::new(TroubleKind::Busy, "too much is being written at this moment. Nothing was done.").say("Say it again.")
+        }
+        AppendError::CannotWrite(why) => {
+            Trouble::new(TroubleKind::Unavailable, format!("the record cannot be written, nothing is done: {why}"))
+                .say("Make room on the disk of Sternway's store; it goes on by itself.")
+                .try_this("/status")
+        }
+        AppendError::Duplicate(_) | AppendError::CannotFollow(_) => {
+            Trouble::new(TroubleKind::NotFound, format!("{error}. Nothing was done.")).try_this("/runs list")
+        }
+    }
+}
+
+/// What a person is told when the index could not be read.
+pub fn cannot_read(error: &crate::store::ReadError) -> Trouble {
+    Trouble::new(TroubleKind::Unavailable, format!("{error}. Nothing was done.")).say("It is rebuilt from the log at the next start.")
+}

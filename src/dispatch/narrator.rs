@@ -1,0 +1,114 @@
+//! Tells what the log says: follows it from where each surface was told last, and hands the messages to the outboxes.
+//!
+//! Everything said about a run is derived from its records, so nothing is lost when a chat or the bot is down: after a
+//! restart the narrator goes on at the cursor, and a message that is made twice has the same key twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Core;
+use crate::chat::MessageKey;
+use crate::chat::outbox::{Delivery, How as Mouth, Outbox};
+use crate::domain::actor::Surface;
+use crate::domain::event::Subject;
+use crate::domain::ids::{Position, RunId};
+use crate::domain::run::{RunState, fold};
+use crate::store::Record;
+use crate::story::{self, How};
+
+/// Records read at a time.
+const PAGE: usize = 256;
+
+/// Tells one surface everything, until the bot shuts down.
+pub async fn narrate(core: Arc<Core>, surface: Surface, outbox: Arc<Outbox>) {
+    let mut told = match core.log.outbox_cursor(surface.as_str()) {
+        Ok(position) => position,
+        Err(error) => {
+            tracing::error!(%error, "the outbox cursor cannot be read; telling from here on");
+            core.log.head().position
+        }
+    };
+    let mut runs: HashMap<RunId, RunState> = HashMap::new();
+    let mut moved = core.log.watch();
+    let mut board = core.progress.subscribe();
+    let mut delivered = outbox.delivered();
+    let mut closing = core.closing.clone();
+    loop {
+        match core.log.read(Position(told.0 + 1), PAGE) {
+            Ok(page) if !page.is_empty() => {
+                for record in page {
+                    told = record.position;
+                    tell(&core, surface, &outbox, &mut runs, &record).await;
+                }
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the log cannot be read; nothing is told for now"),
+        }
+        tokio::select! {
+            _ = moved.changed() => {}
+            _ = board.changed() => {
+                let words = board.borrow_and_update().clone();
+                tell_progress(&core, surface, &outbox, &runs, &words).await;
+            }
+            _ = delivered.changed() => {
+                let position = *delivered.borrow_and_update();
+                if let Err(error) = core.log.set_outbox_cursor(surface.as_str(), position) {
+                    tracing::warn!(%error, "the outbox cursor cannot be written; some messages may come twice after a restart");
+                }
+            }
+            _ = closing.wait_for(|c| *c) => return,
+        }
+    }
+}
+
+async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap<RunId, RunState>, record: &Record) {
+    let Some(Subject::Run(id)) = &record.subject else { return };
+    let Some(run) = state_at(core, runs, *id, record) else { return };
+    if run.place.surface == surface {
+        for told in story::tell(&run, record.position, record.at, &record.event) {
+            let how = match told.how {
+                How::Post => Mouth::Post,
+                How::Edit => Mouth::Edit,
+                How::Reply => Mouth::Reply,
+                How::Ask => Mouth::Ask,
+            };
+            let key = MessageKey(told.key);
+            outbox.send(Delivery { position: record.position, how, place: run.place.clone(), run: *id, key, card: told.card }).await;
+        }
+    }
+    if run.ended() {
+        runs.remove(id);
+    } else {
+        runs.insert(*id, run);
+    }
+}
+
+/// The run as it was right after this record: folded on from what is known, or from its whole thread.
+fn state_at(core: &Core, runs: &HashMap<RunId, RunState>, id: RunId, record: &Record) -> Option<RunState> {
+    if let Some(known) = runs.get(&id) {
+        return fold(Some(known.clone()), record.position, record.at, &record.event).ok();
+    }
+    let thread = core.log.thread(&Subject::Run(id)).ok()?;
+    thread
+        .iter()
+        .take_while(|r| r.position <= record.position)
+        .try_fold(None, |state, r| fold(state, r.position, r.at, &r.event).map(Some))
+        .ok()
+        .flatten()
+}
+
+async fn tell_progress(
+    core: &Core,
+    surface: Surface,
+    outbox: &Outbox,
+    runs: &HashMap<RunId, RunState>,
+    words: &BTreeMap<RunId, String>,
+) {
+    for (id, words) in words {
+        let Some(run) = runs.get(id).filter(|r| r.place.surface == surface) else { continue };
+        let card = story::en::run_card(run, core.clock.now(), Some(words));
+        let key = MessageKey(story::card_key(run));
+        outbox.send(Delivery { position: run.last, how: Mouth::Edit, place: run.place.clone(), run: *id, key, card }).await;
+    }
+}

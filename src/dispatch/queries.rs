@@ -1,0 +1,114 @@
+//! Answers to what only looks: gathers, and lets `report` put it into words.
+
+use super::Core;
+use super::core::cannot_read;
+use super::intake::{named_run, stack_for};
+use crate::command::spec::Query;
+use crate::command::{Request, Value};
+use crate::domain::card::Card;
+use crate::domain::event::Subject;
+use crate::domain::ids::Position;
+use crate::domain::invocation::Invocation;
+use crate::domain::trouble::{Trouble, TroubleKind};
+use crate::procedures::planner::cannot_look;
+use crate::report;
+
+/// Runs in a list.
+const LISTED: usize = 10;
+
+/// Records in `/audit show` without a run.
+const RECORDS: u64 = 15;
+
+/// The card that answers a query.
+///
+/// # Errors
+/// Why it cannot be answered.
+pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request: &Request) -> Result<Card, Trouble> {
+    let now = core.clock.now();
+    match query {
+        Query::Help => match request.arguments.get("command") {
+            Some(Value::Command(path)) => Ok(core.catalogue.help_on(path)),
+            _ => Ok(core.catalogue.help()),
+        },
+        Query::Releases => {
+            let word = request.arguments.service("service").ok_or_else(|| Trouble::usage("It does not say which service."))?;
+            let stack = stack_for(core, invocation, word.stack.as_ref())?;
+            let target = stack.target();
+            let history = core.log.history(&target, &word.service).map_err(|e| cannot_read(&e))?;
+            if history.releases.is_empty() {
+                let known = core.services.lock().ok().and_then(|s| s.get(&stack.name).cloned()).unwrap_or_default();
+                let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+                return Err(Trouble::new(TroubleKind::NotFound, format!("nothing is on record for {} on {target}.", word.service))
+                    .say(format!("It has: {}.", names.join(", ")))
+                    .try_this("/status"));
+            }
+            let mut gone = Vec::new();
+            let host = core.host(&target.host)?;
+            for release in &history.releases {
+                let found = host.inspect.find_image(&release.handles).await;
+                if matches!(found, Ok(crate::agent::ImageFound::Gone)) {
+                    gone.push(release.id);
+                }
+            }
+            Ok(report::releases(&target, &word.service, &history, &gone, now))
+        }
+        Query::Status => {
+            let stack = stack_for(core, invocation, None)?;
+            let target = stack.target();
+            let host = core.host(&target.host)?;
+            let facts = host.inspect.stack(&stack.project).await.map_err(|e| cannot_look(&e))?;
+            let holder = core.log.holder(&target).map_err(|e| cannot_read(&e))?;
+            let mut services = Vec::new();
+            for (name, service) in &facts.services {
+                let health = match service.containers.as_slice() {
+                    [one] => {
+                        let rule = core.rules(&stack.name, name, one).health;
+                        Some(host.inspect.ask_health(&stack.project, name, &rule).await.map_err(|e| cannot_look(&e))?)
+                    }
+                    _ => None,
+                };
+                let history = core.log.history(&target, name).map_err(|e| cannot_read(&e))?;
+                services.push(report::ServiceStatus { name: name.clone(), facts: service.clone(), health, history });
+            }
+            Ok(report::status(&target, &facts.engine, &services, holder.as_ref(), core.log.trouble().as_deref(), now))
+        }
+        Query::RunsList => {
+            let runs = core.log.runs(LISTED).map_err(|e| cannot_read(&e))?;
+            Ok(report::runs(&runs, now))
+        }
+        Query::RunsShow => {
+            let run = named_run(core, request)?;
+            let thread = core.log.thread(&Subject::Run(run.id)).map_err(|e| cannot_read(&e))?;
+            Ok(report::run(&run, &thread, now))
+        }
+        Query::AuditShow => {
+            let records = match request.arguments.get("run") {
+                Some(Value::Run(id)) => core.log.thread(&Subject::Run(*id)).map_err(|e| cannot_read(&e))?,
+                _ => {
+                    let head = core.log.head().position.0;
+                    let from = Position(head.saturating_sub(RECORDS - 1));
+                    core.log.read(from, usize::try_from(RECORDS).unwrap_or(usize::MAX)).map_err(|e| cannot_read(&e))?
+                }
+            };
+            Ok(report::records(&records))
+        }
+        Query::AuditVerify => verify(core).await,
+        Query::AuditExport => Ok(report::export_hint(core.store_folder.as_deref())),
+        Query::DryRun => Err(Trouble::usage("Say which command's plan you want.").try_this("/rollback plan image api")),
+    }
+}
+
+async fn verify(core: &Core) -> Result<Card, Trouble> {
+    let Some(folder) = core.store_folder.clone() else {
+        return Err(Trouble::new(TroubleKind::Unavailable, "this Sternway keeps its log in memory; there is no file to verify."));
+    };
+    // A verification reads the whole log: on a thread of its own, so that nothing waits for it.
+    let result = tokio::task::spawn_blocking(move || crate::store::verify::verify(&folder)).await;
+    match result {
+        Ok(outcome) => Ok(report::verified(outcome)),
+        Err(error) => {
+            tracing::error!(%error, "verification ended unexpectedly");
+            Err(Trouble::internal("audit verify"))
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Keeps the releases: notices every image that a service runs, whoever brought it, keeps it from being pruned, and proves
+//! it. Woken by hints, by a timer and at start; hints may be lost, looks are not. It changes no container of the team.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Core, Host};
+use crate::agent::{ContainerFacts, ContainerState, StackFacts};
+use crate::config::stack::Stack;
+use crate::domain::event::{Event, Subject};
+use crate::domain::ids::{ReleaseId, RunId};
+use crate::domain::names::{Fingerprint, ServiceName, Target};
+use crate::domain::plan::{HealthCheck, StepAction};
+use crate::domain::release::{History, Origin, subject_key};
+use crate::domain::run::Status;
+use crate::store::{About, Draft};
+
+/// Between two looks when nothing hints at a change. Short enough that a deploy whose hint got lost is on record before
+/// anybody asks for its rollback.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// Between two questions to a service that is not proven yet.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs looked back at to tell who brought an image.
+const RUNS_BACK: usize = 50;
+
+/// Records the releases of one stack until the bot shuts down.
+pub async fn keep_releases(core: Arc<Core>, stack: Stack) {
+    let Ok(host) = core.host(&stack.host).cloned() else {
+        tracing::error!(stack = %stack.name, "no agent for its host: its releases are not recorded");
+        return;
+    };
+    let mut hints = host.inspect.changes();
+    let mut closing = core.closing.clone();
+    let mut good: BTreeMap<ServiceName, (String, u32)> = BTreeMap::new();
+    loop {
+        let unproven = look(&core, &host, &stack, &mut good).await;
+        let pause = if unproven { ASK_EVERY } else { LOOK_EVERY };
+        tokio::select! {
+            () = core.clock.sleep(pause) => {}
+            () = hinted(&mut hints, &stack) => {}
+            _ = closing.wait_for(|c| *c) => return,
+        }
+    }
+}
+
+async fn hinted(hints: &mut tokio::sync::broadcast::Receiver<crate::domain::names::ProjectName>, stack: &Stack) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        match hints.recv().await {
+            Ok(project) if project == stack.project => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending::<()>().await,
+        }
+    }
+}
+
+/// One look at the stack. True when something runs that is not proven yet.
+pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<ServiceName, (String, u32)>) -> bool {
+    let target = stack.target();
+    let facts = match host.inspect.stack(&stack.project).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            tracing::warn!(stack = %stack.name, %error, "cannot look at the stack");
+            return false;
+        }
+    };
+    if let Ok(mut services) = core.services.lock() {
+        services.insert(stack.name.clone(), facts.services.keys().cloned().collect());
+    }
+    // While a run holds the stack what is seen there is its doing, half done; its own records tell it.
+    match core.log.holder(&target) {
+        Ok(None) => {}
+        Ok(Some(_)) | Err(_) => return false,
+    }
+    let brought = brought_by_runs(core, &target);
+    let mut unproven = false;
+    for (service, container) in single_containers(&facts) {
+        let Ok(history) = core.log.history(&target, service) else { continue };
+        let brought_by = brought.get(&(service.clone(), container.image.fingerprint.clone())).copied();
+        if let Some(event) = notice(&target, service, container, &history, brought_by, core.clock.now())
+            && !write(core, &target, service, event).await
+        {
+            continue;
+        }
+        let Ok(history) = core.log.history(&target, service) else { continue };
+        let Some(current) = history.current.and_then(|id| history.get(id)).cloned() else { continue };
+        if current.handles.fingerprint != container.image.fingerprint {
+            continue;
+        }
+        if let Err(error) = host.act.keep(&stack.project, service, &current.handles).await {
+            tracing::warn!(%service, release = %current.id, %error, "its image could not be kept from pruning");
+        }
+        if current.proven.is_none() && container.state == ContainerState::Running {
+            unproven |= !prove(core, host, stack, service, container, current.id, good).await;
+        }
+    }
+    unproven
+}
+
+fn single_containers(facts: &StackFacts) -> impl Iterator<Item = (&ServiceName, &ContainerFacts)> {
+    facts.services.iter().filter_map(|(name, service)| match service.containers.as_slice() {
+        [one] if one.unfinished.is_none() => Some((name, one)),
+        _ => None,
+    })
+}
+
+/// What a container says about the releases of its service; `None` when it is known already.
+pub fn notice(
+    target: &Target,
+    service: &ServiceName,
+    container: &ContainerFacts,
+    history: &History,
+    brought_by: Option<RunId>,
+    now: Timestamp,
+) -> Option<Event> {
+    let origin = brought_by.map_or(Origin::Compose, |run| Origin::Run { run });
+    let runs = matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Exited);
+    if !runs {
+        return None;
+    }
+    match history.of(&container.image.fingerprint) {
+        Some(known) if history.current == Some(known.id) => None,
+        Some(known) => Some(Event::ReleaseBack {
+            target: target.clone(),
+            service: service.clone(),
+            release: known.id,
+            spec: container.spec.clone(),
+            origin,
+        }),
+        None => Some(Event::ReleaseSeen {
+            target: target.clone(),
+            service: service.clone(),
+            handles: container.image.clone(),
+            spec: container.spec.clone(),
+            origin,
+            since: container.started.unwrap_or(now),
+        }),
+    }
+}
+
+/// The newest finished run for each image it brought to a service.
+fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Fingerprint), RunId> {
+    let mut out = BTreeMap::new();
+    for run in core.log.runs(RUNS_BACK).unwrap_or_default() {
+        let done = matches!(&run.status, Status::Ended { outcome: crate::domain::event::Outcome::Done, .. });
+        if !done || run.target.as_ref() != Some(target) {
+            continue;
+        }
+        for step in run.plan.iter().flat_map(|p| &p.plan.steps) {
+            if let StepAction::SwapService(swap) = &step.action {
+                out.entry((swap.service.clone(), swap.to.fingerprint.clone())).or_insert(run.id);
+            }
+        }
+    }
+    out
+}
+
+async fn write(core: &Core, target: &Target, service: &ServiceName, event: Event) -> bool {
+    let about = About::Subject(Subject::Releases(subject_key(target, service)));
+    match core.log.append(None, vec![Draft { about, at: core.clock.now(), event }]).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%service, %error, "a release could not be recorded; looking again later");
+            false
+        }
+    }
+}
+
+/// Asks a release's health once; with the count that its rule wants, in a row and of the same container, it is proven.
+async fn prove(
+    core: &Core,
+    host: &Host,
+    stack: &Stack,
+    service: &ServiceName,
+    container: &ContainerFacts,
+    release: ReleaseId,
+    good: &mut BTreeMap<ServiceName, (String, u32)>,
+) -> bool {
+    let rule = core.rules(&stack.name, service, container).health;
+    if rule.check == HealthCheck::Weak {
+        return true; // never proven: that it runs proves nothing
+    }
+    let incarnation = format!("{}/{}", container.id, container.restarts);
+    let entry = good.entry(service.clone()).or_default();
+    if entry.0 != incarnation {
+        *entry = (incarnation, 0);
+    }
+    match host.inspect.ask_health(&stack.project, service, &rule).await {
+        Ok(Ok(())) => entry.1 += 1,
+        Ok(Err(_)) | Err(_) => entry.1 = 0,
+    }
+    if entry.1 < rule.count {
+        return false;
+    }
+    let target = stack.target();
+    write(core, &target, service, Event::ReleaseProven { target: target.clone(), service: service.clone(), release }).await
+}

@@ -1,0 +1,251 @@
+//! Read-only questions and their answers in words. Pure: whoever asks has gathered what is needed.
+
+use jiff::Timestamp;
+
+use crate::agent::{ContainerState, EngineFacts, ServiceFacts};
+use crate::domain::card::{Card, Line, Tone, code, strong, text};
+use crate::domain::event::{Event, Outcome};
+use crate::domain::ids::ReleaseId;
+use crate::domain::names::{ServiceName, Target};
+use crate::domain::release::{History, Origin};
+use crate::domain::run::{RunState, Status, fold, name_of};
+use crate::domain::text::{shorten, visible};
+use crate::store::Record;
+use crate::story::en::{date_time, duration};
+
+/// A service as `/status` shows it.
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: ServiceName,
+    /// What the engine says.
+    pub facts: ServiceFacts,
+    /// What it answered, if it could be asked.
+    pub health: Option<Result<(), String>>,
+    /// Its releases.
+    pub history: History,
+}
+
+/// `/releases api`.
+pub fn releases(target: &Target, service: &ServiceName, history: &History, gone: &[ReleaseId], now: Timestamp) -> Card {
+    let mut card = Card::new(Tone::Plain, vec![text("Releases of "), strong(service.as_str()), text(" on "), code(target)]);
+    for release in history.releases.iter().rev() {
+        let current = history.current == Some(release.id);
+        let mut line = vec![text(if current { "▶ " } else { "  " }), code(release.id), text(" "), code(visible(&release.handles.reference))];
+        line.push(text(format!(" {}", release.handles.fingerprint.short())));
+        let mut words = vec![if release.proven.is_some() { "proven".to_owned() } else { "unproven".to_owned() }];
+        if let Some(run) = release.left_by {
+            words.push(format!("left by {run}"));
+        }
+        if gone.contains(&release.id) {
+            words.push("gone from this host".to_owned());
+        }
+        words.push(match &release.origin {
+            Origin::Run { run } => format!("by {run}"),
+            Origin::Compose => "by compose".to_owned(),
+        });
+        words.push(format!("{} ago", duration(release.since, now)));
+        line.push(text(format!(" {}", words.join(", "))));
+        card = card.line(line);
+    }
+    card.button("Roll back", format!("/rollback image {service}"))
+}
+
+/// `/status`.
+pub fn status(
+    target: &Target,
+    engine: &EngineFacts,
+    services: &[ServiceStatus],
+    holder: Option<&RunState>,
+    trouble: Option<&str>,
+    now: Timestamp,
+) -> Card {
+    let well = services.iter().all(|s| matches!(s.health, Some(Ok(()))));
+    let tone = if trouble.is_some() { Tone::Bad } else if well { Tone::Good } else { Tone::Warn };
+    let mut card = Card::new(tone, vec![strong(target.to_string()), text(format!(", engine {}", visible(&engine.version)))]);
+    if let Some(why) = trouble {
+        card = card.line(vec![strong("the record cannot be written, nothing is done: "), text(visible(why))]);
+    }
+    for service in services {
+        let mut line: Line = vec![match &service.health {
+            Some(Ok(())) => text("✓ "),
+            Some(Err(_)) => text("✗ "),
+            None => text("? "),
+        }];
+        line.push(strong(service.name.as_str()));
+        match service.facts.containers.as_slice() {
+            [] => line.push(text(" has no container")),
+            [one] => {
+                line.extend([text(" "), code(visible(&one.image.reference))]);
+                let release = service.history.of(&one.image.fingerprint);
+                if let Some(release) = release {
+                    line.extend([text(" "), code(release.id)]);
+                }
+                line.push(text(format!(" {}", state_words(one.state, one.started, now))));
+            }
+            many => line.push(text(format!(" has {} containers", many.len()))),
+        }
+        if let Some(Err(why)) = &service.health {
+            line.push(text(format!(": {}", shorten(&visible(why), 80))));
+        }
+        card = card.line(line);
+    }
+    if services.is_empty() {
+        card = card.line(vec![text("no containers of this project on this host")]);
+    }
+    match holder {
+        Some(run) => card.line(vec![text("held by "), code(run.id), text(format!(" ({} by {})", run.command, run.requester))])
+            .button("Show", format!("/runs show {}", run.id)),
+        None => card,
+    }
+}
+
+fn state_words(state: ContainerState, started: Option<Timestamp>, now: Timestamp) -> String {
+    let since = started.map(|s| format!(" for {}", duration(s, now))).unwrap_or_default();
+    match state {
+        ContainerState::Running => format!("up{since}"),
+        ContainerState::Restarting => "restarting again and again".to_owned(),
+        ContainerState::Created => "created, never started".to_owned(),
+        ContainerState::Paused => "paused".to_owned(),
+        ContainerState::Exited => "stopped".to_owned(),
+        ContainerState::Dead => "dead".to_owned(),
+    }
+}
+
+/// `/runs list`.
+pub fn runs(runs: &[RunState], now: Timestamp) -> Card {
+    let mut card = Card::new(Tone::Plain, vec![strong("Runs"), text(", newest first")]);
+    if runs.is_empty() {
+        card = card.line(vec![text("none yet")]);
+    }
+    for run in runs {
+        let target = run.target.as_ref().map(|t| format!(" on {t}")).unwrap_or_default();
+        card = card.line(vec![
+            code(run.id),
+            text(" "),
+            text(&run.command),
+            text(format!("{target} by {}, {} ago: ", run.requester, duration(run.asked, now))),
+            strong(status_word(run)),
+        ]);
+    }
+    card
+}
+
+/// Where a run stands, in a word or two.
+pub fn status_word(run: &RunState) -> &'static str {
+    match &run.status {
+        Status::Requested => "planning",
+        Status::Planned if run.open_approval().is_some() => "waits for approval",
+        Status::Planned => "about to begin",
+        Status::Claimed => "checking",
+        Status::Running => "at work",
+        Status::Undoing { .. } => "going back",
+        Status::Stuck { .. } => "STUCK",
+        Status::Ended { outcome, .. } => match outcome {
+            Outcome::Done => "done",
+            Outcome::Undone { .. } => "undone",
+            Outcome::Accepted { .. } => "accepted as it is",
+            Outcome::Void { .. } => "void",
+            Outcome::DryRun => "only a plan",
+            Outcome::Refused { .. } => "refused",
+            Outcome::Denied { .. } => "denied",
+            Outcome::Expired => "expired",
+            Outcome::Cancelled { .. } => "cancelled",
+        },
+    }
+}
+
+/// `/runs show r42`: the card as it stands, and the whole thread told again from the records.
+pub fn run(run: &RunState, thread: &[Record], now: Timestamp) -> Card {
+    let mut card = crate::story::en::run_card(run, now, None);
+    let mut state: Option<RunState> = None;
+    for record in thread {
+        if let Ok(next) = fold(state.clone(), record.position, record.at, &record.event) {
+            state = Some(next);
+        }
+        card = card.detail(record_line(record));
+    }
+    card
+}
+
+/// `/audit show`.
+pub fn records(records: &[Record]) -> Card {
+    let mut card = Card::new(Tone::Plain, vec![strong("Records"), text(format!(" ({})", records.len()))]);
+    for record in records {
+        card = card.line(record_line(record));
+    }
+    card.button("Verify", "/audit verify".to_owned())
+}
+
+fn record_line(record: &Record) -> Line {
+    let at = record.at.strftime("%H:%M:%S").to_string();
+    vec![code(record.position), text(format!(" {at} ")), strong(name_of(&record.event)), text(record_words(&record.event))]
+}
+
+fn record_words(event: &Event) -> String {
+    let words = match event {
+        Event::Genesis { host, .. } => format!(" on {host}"),
+        Event::Started { software, .. } => format!(" sternway {software}"),
+        Event::Stopped | Event::Resumed => String::new(),
+        Event::IndexRebuilt { why } => format!(": {why}"),
+        Event::Invoked { invocation, actor, .. } => format!(" by {actor}: {}", visible(&invocation.text)),
+        Event::Said { invocation, actor } => {
+            let who = actor.as_ref().map_or_else(|| invocation.account.to_string(), ToString::to_string);
+            format!(" by {who}: {}", visible(&invocation.text))
+        }
+        Event::Refused { account, tried, why, .. } => format!(" {account}: {tried}: {why}"),
+        Event::RefusalsCounted { account, count, last } => format!(" {account}: {count} more, last {last}"),
+        Event::Planned { hash, .. } | Event::Passed { plan_hash: hash } => format!(" plan {}", crate::domain::plan::Plan::short_hash(hash)),
+        Event::ApprovalAsked { needs, expires, .. } => format!(": {} from {} until {}", needs.count, needs.role, date_time(*expires)),
+        Event::Approved { by, account, reason, .. } => format!(" by {by} ({account}) {reason}"),
+        Event::Granted { approval } => format!(" {approval}"),
+        Event::RunClaimed { target, .. } => format!(" {target}"),
+        Event::StepIntent { step } | Event::StepDone { step, .. } | Event::UndoIntent { step } | Event::UndoDone { step } => {
+            format!(" step {}", step + 1)
+        }
+        Event::StepFailed { step, why } => format!(" step {}: {why}", step + 1),
+        Event::CancelAsked { by } => format!(" by {by}"),
+        Event::UndoBegun { why } => format!(": {why}"),
+        Event::Stuck { step, why, .. } => format!(" at step {}: {why}", step + 1),
+        Event::Resolved { way, by } => format!(" {} by {by}", way.as_str()),
+        Event::Ended { outcome } => format!(": {}", outcome_words(outcome)),
+        Event::ReleaseSeen { service, handles, .. } => format!(" {service} {}", visible(&handles.reference)),
+        Event::ReleaseProven { service, release, .. } => format!(" {service} {release}"),
+        Event::ReleaseLeft { service, release, run, .. } => format!(" {service} {release} by {run}"),
+        Event::ReleaseBack { service, release, .. } => format!(" {service} {release}"),
+    };
+    shorten(&words, 160)
+}
+
+fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done => "done".to_owned(),
+        Outcome::Undone { why } => format!("undone, {why}"),
+        Outcome::Accepted { observed } => format!("accepted, {observed}"),
+        Outcome::Void { differences } => format!("void, {}", differences.join("; ")),
+        Outcome::DryRun => "only a plan".to_owned(),
+        Outcome::Refused { why, .. } => format!("refused, {why}"),
+        Outcome::Denied { by, reason } => format!("denied by {by} {reason}"),
+        Outcome::Expired => "expired".to_owned(),
+        Outcome::Cancelled { by } => format!("cancelled by {by}"),
+    }
+}
+
+/// `/audit verify`.
+pub fn verified(outcome: Result<crate::store::verify::Verified, crate::store::verify::Damage>) -> Card {
+    match outcome {
+        Ok(good) => Card::new(Tone::Good, vec![strong("The record is whole: "), text(format!("{} records, ", good.records)), text("head "), code(&good.head.to_string()[..16])])
+            .line(vec![text("A cut-off end shows only against a copy kept elsewhere: note size and head.")]),
+        Err(damage) => Card::new(Tone::Bad, vec![strong("THE RECORD WAS CHANGED: "), text(damage.to_string())])
+            .line(vec![text("Do not trust what comes after it; keep the files as they are.")]),
+    }
+}
+
+/// `/audit export`: a file is made on the host, never sent through chat.
+pub fn export_hint(folder: Option<&std::path::Path>) -> Card {
+    let card = Card::new(Tone::Plain, vec![text("The record is exported on the host, not through chat:")]);
+    match folder {
+        Some(_) => card.line(vec![code("sternway audit export --config FILE > audit.jsonl")])
+            .line(vec![text("It works while Sternway runs, and needs no database.")]),
+        None => card.line(vec![text("This Sternway keeps its log in memory.")]),
+    }
+}
