@@ -6,5 +6,7 @@
 pub mod agent;
 pub mod chat;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod store;
+pub mod telemetry;
