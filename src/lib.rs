@@ -1,14 +1,16 @@
 //! Sternway rolls Docker Compose services back from chat: it shows the plan, asks whoever must agree,
 //! does it through an agent on the Docker host, proves that it worked and keeps the record.
 //!
-//! Rooms in reading order; a room may use what stands below it in this list, never above:
+//! `docs/ARCHITECTURE.md` is the map: which room is for what, and which may use which.
 
 pub mod agent;
 pub mod chat;
 pub mod clock;
 pub mod command;
+pub mod config;
 pub mod domain;
 pub mod gate;
 pub mod procedures;
 pub mod store;
 pub mod story;
+pub mod telemetry;
