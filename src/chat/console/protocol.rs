@@ -16,6 +16,9 @@ pub const VERSION: u32 = 1;
 /// Bytes in a line from a client, its newline not counted. A command is far shorter.
 pub const CLIENT_LINE_LIMIT: usize = 64 * 1024;
 
+/// Bytes in one thing said. Commands are far shorter; a longer one is a paste gone wrong.
+pub const SAY_LIMIT: usize = 8 * 1024;
+
 /// Bytes in a line from the server, its newline not counted. Longer cards are cut and say so.
 pub const SERVER_LINE_LIMIT: usize = 256 * 1024;
 

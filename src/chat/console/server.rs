@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::CHANNEL;
 use super::peer::Peer;
-use super::protocol::{CLIENT_LINE_LIMIT, FromClient, FromServer, Item, Kind, LineReader, Read, VERSION, server_line};
+use super::protocol::{
+    CLIENT_LINE_LIMIT, FromClient, FromServer, Item, Kind, LineReader, Read, SAY_LIMIT, VERSION, server_line,
+};
 use super::room::Room;
 use super::seat::{Seat, SeatName};
 pub use super::socket::BindError;
@@ -30,9 +32,6 @@ use crate::domain::card::{Card, Tone, code, text};
 use crate::domain::ids::RunId;
 use crate::domain::invocation::{Invocation, Place};
 use crate::domain::text::{shorten, visible};
-
-/// Bytes in one thing said. Commands are far shorter; a longer one is a paste gone wrong.
-const SAY_LIMIT: usize = 8 * 1024;
 
 /// Lines that make no sense before a client is dropped: it speaks something else.
 const NONSENSE_LIMIT: u32 = 5;
