@@ -1,6 +1,10 @@
 //! Ears and mouths. A surface turns what its platform delivers into [`Invocation`]s for the one queue, and
 //! says what it is handed. It never decides anything and has never heard of Docker, the gate or the log.
 
+pub mod console;
+pub mod outbox;
+pub mod sim;
+
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
