@@ -5,6 +5,19 @@
 //! contract; `files` (segments + sled) and `memory` implement it and pass one conformance suite.
 //! Must never: repair a broken chain, acknowledge before the sync, decide what a record means for a person.
 
+pub(crate) mod admit;
+pub(crate) mod chain;
+pub mod export;
+pub mod files;
+pub mod line;
+pub mod memory;
+pub(crate) mod projections;
+pub(crate) mod queries;
+pub(crate) mod reader;
+pub mod record;
+pub(crate) mod table;
+pub mod verify;
+
 use std::fmt;
 use std::sync::Arc;
 
