@@ -7,4 +7,5 @@ pub mod agent;
 pub mod chat;
 pub mod clock;
 pub mod domain;
+pub mod prober;
 pub mod store;
