@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod domain;
 pub mod gate;
+pub mod prober;
 pub mod procedures;
 pub mod store;
 pub mod story;
