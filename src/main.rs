@@ -1,2 +1,4 @@
 //! Reads arguments and calls the library.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sternway::app::run()
+}

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::Core;
 use super::core::cannot_record;
 use crate::command::Request;
-use crate::command::spec::{Action, ApprovalRule};
+use crate::command::spec::{Action, ApprovalRule, Waived};
+use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
 use crate::domain::ids::RunId;
@@ -134,8 +135,25 @@ pub fn understand(core: &Core, run: &RunState) -> Result<Request, Trouble> {
 
 /// The approval a request needs: the stricter of command file and config.
 fn approval_rule(core: &Core, request: &Request) -> Option<ApprovalRule> {
-    let file = request.spec.approval.clone()?;
-    Some(core.config.approval_rule(request.command.as_str(), file))
+    let by_file = request.spec.approval.as_ref().map(|rule| ApprovalNeeds {
+        count: rule.count,
+        from: rule.from.clone(),
+        waive: match rule.waived {
+            Waived::Never => Waive::Never,
+            Waived::ProvenRelease => Waive::ProvenRelease,
+        },
+        expires: Duration::from_secs(rule.expires_s),
+    });
+    let needs = core.config.approval_needs(request.command.as_str(), by_file)?;
+    Some(ApprovalRule {
+        from: needs.from,
+        count: needs.count,
+        waived: match needs.waive {
+            Waive::Never => Waived::Never,
+            Waive::ProvenRelease => Waived::ProvenRelease,
+        },
+        expires_s: needs.expires.as_secs(),
+    })
 }
 
 async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
@@ -200,7 +218,7 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
         reason: request.reason.clone().unwrap_or_default(),
         steps,
         catalogue: core.catalogue.hash().to_owned(),
-        policy: core.config.hash().to_owned(),
+        policy: core.config.hash(),
     })
 }
 
@@ -296,7 +314,7 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
 fn may_still(core: &Core, run: &RunState) -> Result<(), Trouble> {
     let Actor::Person(id) = &run.requester else { return Ok(()) };
     let request = understand(core, run)?;
-    match core.person_by_id(id) {
+    match core.config.person(id) {
         Some(person) if request.spec.who.includes(&person.roles) => Ok(()),
         _ => Err(Trouble::new(TroubleKind::Denied, format!("{id} may no longer ask for /{}.", run.command))),
     }

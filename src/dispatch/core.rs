@@ -1,7 +1,7 @@
 //! What every part of dispatch shares, and the few steps that all of them take.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -16,7 +16,7 @@ use crate::domain::card::Card;
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::RunId;
 use crate::domain::invocation::Invocation;
-use crate::domain::names::{HostName, PersonId, ServiceName, StackName};
+use crate::domain::names::{HostName, ServiceName, StackName};
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::gate::limits::Limits;
 use crate::procedures::driver::ProgressBoard;
@@ -56,8 +56,8 @@ pub struct Core {
     pub progress: Arc<ProgressBoard>,
     /// True when the bot shuts down.
     pub closing: watch::Receiver<bool>,
-    /// Mouths by surface.
-    pub mouths: BTreeMap<Surface, Arc<Outbox>>,
+    /// Mouths by surface; they come after recovery, when the doors open.
+    pub mouths: RwLock<BTreeMap<Surface, Arc<Outbox>>>,
     /// Tasks that have to end before the bot does.
     pub tasks: TaskTracker,
     /// Runs that a task takes care of at this moment.
@@ -72,11 +72,6 @@ impl Core {
     /// The person an account belongs to.
     pub fn person(&self, account: &Account) -> Option<&Person> {
         self.config.person_of(account)
-    }
-
-    /// A person by id.
-    pub fn person_by_id(&self, id: &PersonId) -> Option<&Person> {
-        self.config.people.iter().map(|p| &p.person).find(|p| p.id == *id)
     }
 
     /// The host of a target.
@@ -118,9 +113,18 @@ impl Core {
 
     /// Says something to the account that spoke, and to nobody else.
     pub async fn answer(&self, invocation: &Invocation, card: Card) {
-        if let Some(mouth) = self.mouths.get(&invocation.place.surface) {
+        let mouth = {
+            let mouths = self.mouths.read().unwrap_or_else(PoisonError::into_inner);
+            mouths.get(&invocation.place.surface).cloned()
+        };
+        if let Some(mouth) = mouth {
             mouth.answer(invocation.clone(), card).await;
         }
+    }
+
+    /// A surface can be spoken to from here on.
+    pub fn add_mouth(&self, surface: Surface, outbox: Arc<Outbox>) {
+        self.mouths.write().unwrap_or_else(PoisonError::into_inner).insert(surface, outbox);
     }
 
     /// Tells the person and puts the refusal on record.

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::Core;
 use super::core::{cannot_read, cannot_record};
 use super::{conductor, queries, said};
-use crate::command::spec::{Action, Builtin, Query};
+use crate::command::spec::{Action, Builtin, Query, RateLimit};
 use crate::command::{Request, TargetWord, Value, resolve_at};
 use crate::config::stack::Stack;
 use crate::domain::actor::{Actor, Person};
@@ -76,10 +76,10 @@ async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Tro
     fill_from_thread(core, &mut request, invocation.place.thread);
     let person = core.person(&invocation.account);
     gate::screen(&request.spec, &invocation.account, person)?;
-    if !core.config.allows_here(&invocation.place, request.command.as_str()) {
+    if !core.config.allowed_in(&invocation.place, request.command.as_str()) {
         return Err(Trouble::new(TroubleKind::Denied, format!("/{} cannot be said in this channel.", request.command)));
     }
-    if let Some(rate) = core.config.rate_limit(request.command.as_str(), request.spec.rate) {
+    if let Some(rate) = rate_limit(core, &request) {
         let who = person.map_or_else(|| invocation.account.to_string(), |p| p.id.to_string());
         core.limits.command(&who, request.command.as_str(), rate).map_err(too_often)?;
     }
@@ -197,6 +197,13 @@ pub fn stack_for<'c>(
     }
 }
 
+/// The stricter of command file and config.
+fn rate_limit(core: &Core, request: &Request) -> Option<RateLimit> {
+    let by_config = core.config.limit_of(request.command.as_str()).map(|count| RateLimit { count, per_s: 60 });
+    let per_hour = |r: &RateLimit| u64::from(r.count) * 3_600 / r.per_s.max(1);
+    [request.spec.rate, by_config].into_iter().flatten().min_by_key(per_hour)
+}
+
 fn run_argument(request: &Request) -> Option<RunId> {
     match request.arguments.get("run") {
         Some(Value::Run(id)) => Some(*id),
@@ -228,7 +235,7 @@ pub fn wanted(core: &Core, run: &RunState, word: &TargetWord) -> Result<Wanted, 
         TargetWord::Named(wanted) => Ok(wanted.clone()),
         TargetWord::At(moment) => {
             let zone = match &run.requester {
-                Actor::Person(id) => core.config.zone_of(id),
+                Actor::Person(id) => core.config.zone_of(id).clone(),
                 Actor::Trigger(_) | Actor::System => core.config.sternway.zone.clone(),
             };
             resolve_at(moment, run.asked, &zone).map(Wanted::At)

@@ -63,7 +63,7 @@ pub fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan, 
         reason: request.reason.clone().unwrap_or_default(),
         steps: vec![PlannedStep { action, undo: Undo::Nothing, limit_s: RECORD_S }],
         catalogue: core.catalogue.hash().to_owned(),
-        policy: core.config.hash().to_owned(),
+        policy: core.config.hash(),
     };
     let mut notes = PlanNotes::default();
     if let Status::Stuck { remains, why, step } = &stuck.status {

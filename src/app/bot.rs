@@ -1,0 +1,207 @@
+//! A running bot: the same wiring for `serve`, the demo and the tests, which differ only in the parts they hand in.
+//!
+//! Start: record the start, recover every run, then open the doors. Stop: close the doors, let every run reach a safe
+//! point, record the stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::chat::outbox::Outbox;
+use crate::chat::{Chat, INTAKE_CAPACITY, Intake, SharedLookup};
+use crate::clock::Clock;
+use crate::command::Catalogue;
+use crate::config::Config;
+use crate::dispatch::core::cannot_record;
+use crate::dispatch::{Core, Host, conductor, intake, lookup, narrator, recorder};
+use crate::domain::event::Event;
+use crate::domain::ids::Position;
+use crate::domain::names::HostName;
+use crate::domain::run::Status;
+use crate::domain::trouble::Trouble;
+use crate::gate::limits::Limits;
+use crate::store::{About, Draft, SharedLog};
+
+/// Messages that may wait for one surface; beyond it edits coalesce and the rest waits.
+const OUTBOX_CAPACITY: usize = 1_024;
+
+/// How long a stop waits for runs to reach a safe point. A swap's own step may take longer; the next start goes on.
+const STOP_WAIT: Duration = Duration::from_mins(2);
+
+/// Between two looks at what may have expired.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks between two records of counted refusals.
+const TICKS_PER_COUNT: u32 = 60;
+
+/// Records read at once when looking for the last start.
+const PAGE: u64 = 1_000;
+
+/// What a bot is made of.
+pub struct Parts {
+    /// The config.
+    pub config: Arc<Config>,
+    /// What can be said.
+    pub catalogue: Arc<Catalogue>,
+    /// The log.
+    pub log: SharedLog,
+    /// The hosts.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Folder of the segments, when the log is on disk.
+    pub store_folder: Option<PathBuf>,
+    /// Files that set rights, with their hashes.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A running bot.
+pub struct Bot {
+    core: Arc<Core>,
+    intake: Intake,
+    queue: Mutex<Option<mpsc::Receiver<crate::domain::invocation::Invocation>>>,
+    close: watch::Sender<bool>,
+}
+
+impl Bot {
+    /// Records the start and carries on with every run that was interrupted. Nobody is heard yet: see
+    /// [`Self::open_doors`].
+    ///
+    /// # Errors
+    /// When the log can be neither read nor written.
+    pub async fn start(parts: Parts) -> Result<Self, Trouble> {
+        let (close, closing) = watch::channel(false);
+        let (progress, _) = watch::channel(BTreeMap::new());
+        let (intake, queue) = mpsc::channel(INTAKE_CAPACITY);
+        let epoch = last_epoch(&parts.log);
+        let core = Arc::new(Core {
+            limits: Limits::new(Arc::clone(&parts.clock), parts.config.limits.door),
+            log: parts.log,
+            config: parts.config,
+            catalogue: parts.catalogue,
+            hosts: parts.hosts,
+            clock: parts.clock,
+            epoch,
+            progress: Arc::new(progress),
+            closing,
+            mouths: RwLock::default(),
+            tasks: TaskTracker::new(),
+            active: Mutex::new(BTreeSet::new()),
+            services: Mutex::default(),
+            store_folder: parts.store_folder,
+        });
+        let event = Event::Started { software: env!("CARGO_PKG_VERSION").to_owned(), files: parts.files, epoch };
+        let draft = Draft { about: About::Log, at: core.clock.now(), event };
+        core.log.append(None, vec![draft]).await.map_err(|e| cannot_record(&e))?;
+        let open = conductor::recover(&core).await?;
+        if open > 0 {
+            tracing::info!(open, "requests of before go on");
+        }
+        for stack in &core.config.stacks {
+            core.tasks.spawn(recorder::keep_releases(Arc::clone(&core), stack.clone()));
+        }
+        core.tasks.spawn(tick(Arc::clone(&core)));
+        Ok(Self { core, intake, queue: Mutex::new(Some(queue)), close })
+    }
+
+    /// Where surfaces put what they hear.
+    pub fn intake(&self) -> Intake {
+        self.intake.clone()
+    }
+
+    /// Look-ups for surfaces.
+    pub fn lookup(&self) -> SharedLookup {
+        Arc::new(lookup::Memory(Arc::clone(&self.core)))
+    }
+
+    /// The shared parts, for those who assemble a program around the bot.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// A surface may be spoken to from here on: it is told everything since it was told last.
+    pub fn add_mouth(&self, chat: Arc<dyn Chat>) {
+        let surface = chat.surface();
+        let outbox = Arc::new(Outbox::new(chat, OUTBOX_CAPACITY, Arc::clone(&self.core.clock)));
+        self.core.add_mouth(surface, Arc::clone(&outbox));
+        self.core.tasks.spawn(narrator::narrate(Arc::clone(&self.core), surface, outbox));
+    }
+
+    /// What was heard is taken from the queue from here on.
+    pub fn open_doors(&self) {
+        let queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(queue) = queue {
+            self.core.tasks.spawn(intake::serve(Arc::clone(&self.core), queue));
+        }
+    }
+
+    /// Closes the doors, lets runs reach a safe point, records the stop.
+    pub async fn stop(self) {
+        self.close.send_replace(true);
+        self.core.tasks.close();
+        if tokio::time::timeout(STOP_WAIT, self.core.tasks.wait()).await.is_err() {
+            tracing::warn!("a step is still under way; the next start looks at what it came to");
+            return;
+        }
+        let draft = Draft { about: About::Log, at: self.core.clock.now(), event: Event::Stopped };
+        if let Err(error) = self.core.log.append(None, vec![draft]).await {
+            tracing::warn!(%error, "the stop could not be recorded");
+        }
+    }
+}
+
+/// Epoch of the newest start on record, 1 in a new log.
+fn last_epoch(log: &SharedLog) -> u64 {
+    let mut end = log.head().position.0 + 1;
+    while end > 0 {
+        let from = end.saturating_sub(PAGE);
+        let page = log.read(Position(from), usize::try_from(end - from).unwrap_or(usize::MAX)).unwrap_or_default();
+        let found = page.iter().rev().find_map(|r| match r.event {
+            Event::Started { epoch, .. } => Some(epoch),
+            _ => None,
+        });
+        if let Some(epoch) = found {
+            return epoch;
+        }
+        end = from;
+    }
+    1
+}
+
+/// Ends what has expired, writes down what was counted.
+async fn tick(core: Arc<Core>) {
+    let mut closing = core.closing.clone();
+    let mut ticks = 0u32;
+    loop {
+        tokio::select! {
+            () = core.clock.sleep(TICK) => {}
+            _ = closing.wait_for(|c| *c) => return,
+        }
+        let now = core.clock.now();
+        for run in core.log.open_runs().unwrap_or_default() {
+            let expired = run.open_approval().is_some_and(|a| now >= a.expires);
+            let waits_for_nobody = matches!(run.status, Status::Planned) && run.agreed() && !run.dry_run;
+            if expired || waits_for_nobody || matches!(run.status, Status::Requested) {
+                conductor::go_on(&core, run.id, None);
+            }
+        }
+        ticks += 1;
+        if ticks.is_multiple_of(TICKS_PER_COUNT) {
+            write_counted(&core).await;
+        }
+    }
+}
+
+async fn write_counted(core: &Core) {
+    for (account, counted) in core.limits.take_counted() {
+        let event = Event::RefusalsCounted { account, count: counted.count, last: counted.last };
+        let draft = Draft { about: About::Log, at: core.clock.now(), event };
+        if let Err(error) = core.log.append(None, vec![draft]).await {
+            tracing::warn!(%error, "counted refusals could not be recorded");
+        }
+    }
+}

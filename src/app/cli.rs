@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Rolls Docker Compose services back from chat.
+#[derive(Debug, Parser)]
+#[command(name = "sternway", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the bot until it is told to stop.
+    Serve {
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
+    },
+    /// Says exactly what is wrong with the config and the command files, or that nothing is.
+    Check {
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
+    },
+    /// Opens the chat of a running bot in this terminal; reads commands from a pipe as a script.
+    Console {
+        /// The bot's socket; by default the one the config names.
+        #[arg(long)]
+        socket: Option<PathBuf>,
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
+    },
+    /// Plays a bad night and its rollback, on a real Docker engine if there is one.
+    Demo {
+        /// Ends after the story instead of leaving you in the chat.
+        #[arg(long)]
+        play_only: bool,
+        /// Plays on the simulated engine.
+        #[arg(long)]
+        simulated: bool,
+        /// Folder with the sample product: the static program `product`, its Dockerfile, compose.yml, example.env.
+        #[arg(long, default_value = ".cache/product")]
+        product: PathBuf,
+        /// How the image to go back to behaves; anything but `good` makes the demo fail, which a test checks.
+        #[arg(long, default_value = "good", hide = true)]
+        previous: String,
+    },
+    /// Looks at the record without a running bot or a database.
+    Audit {
+        #[command(subcommand)]
+        what: Audit,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Says whether the chain of records is whole, and names the first bad line if not.
+    Verify {
+        /// Segment files, or the store's folder; by default the folder the config names.
+        paths: Vec<PathBuf>,
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
+    },
+    /// Writes verified records to standard output, a line each.
+    Export {
+        /// The store's folder; by default the one the config names.
+        #[arg(long)]
+        store: Option<PathBuf>,
+        /// First position.
+        #[arg(long)]
+        from: Option<u64>,
+        /// Last position.
+        #[arg(long)]
+        to: Option<u64>,
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
+    },
+}
+
+/// Reads the arguments and does what they say. The exit code is 0 when it went well, 1 when it did not, 2 when it was
+/// not understood.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("sternway: the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve { config } => super::serve::serve(&config).await,
+            Command::Check { config } => super::check::check(&config),
+            Command::Console { socket, config } => super::serve::console(socket, &config).await,
+            Command::Demo { play_only, simulated, product, previous } => {
+                let previous = crate::demo::Previous::named(&previous);
+                crate::demo::play(crate::demo::Options { play_only, simulated, product, previous, docker: docker_host() }).await
+            }
+            Command::Audit { what: Audit::Verify { paths, config } } => super::audit::verify(&paths, &config),
+            Command::Audit { what: Audit::Export { store, from, to, config } } => {
+                super::audit::export(store, from, to, &config)
+            }
+        }
+    });
+    // What blocks a thread (a name look-up, a line that is being typed) must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sternway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `DOCKER_HOST`, if it is set to something.
+#[allow(clippy::disallowed_methods)] // app is where the environment is read
+pub(crate) fn docker_host() -> Option<String> {
+    std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty())
+}
+
+/// A variable of the environment.
+#[allow(clippy::disallowed_methods)] // app is where the environment is read
+pub(crate) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
