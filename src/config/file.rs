@@ -41,9 +41,9 @@ pub(crate) fn sha256(text: &str) -> String {
 /// When it cannot be read, is no plain UTF-8 file, is larger than 1 MiB, or when somebody but its owner could
 /// change it: the file itself or the folder it lies in is group- or world-writable (a sticky folder such as
 /// `/tmp` is fine).
-pub fn read_rights_file(path: &Path) -> Result<RightsFile, Problem> {
+pub fn read_rights_file(path: &Path) -> Result<RightsFile, Vec<Problem>> {
     let name = path.display().to_string();
-    let refuse = |message: String, hint: Option<String>| Err(Problem::of_file(&name, message, hint));
+    let refuse = |message: String, hint: Option<String>| Err(vec![Problem::of_file(&name, message, hint)]);
     let (text, metadata) = match read(path) {
         Ok(read) => read,
         Err(why) => return refuse(why.message, why.hint),
@@ -150,8 +150,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for mode in [0o664, 0o646, 0o666] {
             let path = file_with_mode(folder.path(), mode);
-            let problem = read_rights_file(&path).expect_err("writable by others");
-            assert!(problem.to_string().contains("chmod go-w "), "{mode:o}: {problem}");
+            let problem = read_rights_file(&path).expect_err("writable by others")[0].to_string();
+            assert!(problem.contains("chmod go-w "), "{mode:o}: {problem}");
         }
         for mode in [0o644, 0o600, 0o444] {
             let read = read_rights_file(&file_with_mode(folder.path(), mode)).unwrap();
@@ -174,7 +174,7 @@ mod tests {
     fn what_is_no_plain_text_file_is_refused_with_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.toml");
-        let why = |p: &Path| read_rights_file(p).expect_err("refused").to_string();
+        let why = |p: &Path| read_rights_file(p).expect_err("refused")[0].to_string();
         assert!(why(&path).contains("no such file"), "{}", why(&path));
         assert!(why(folder.path()).contains("not a plain file"), "{}", why(folder.path()));
         std::fs::write(&path, [0xff, 0xfe]).unwrap();

@@ -12,11 +12,13 @@ pub mod channels;
 pub mod check;
 pub mod duration;
 pub mod file;
+pub mod health;
 pub mod limits;
 pub mod people;
 mod policy;
 pub mod problem;
 mod reader;
+pub mod repository;
 pub mod secret;
 pub mod service;
 pub mod stack;
@@ -39,9 +41,9 @@ use people::PersonConfig;
 use stack::Stack;
 use sternway::Sternway;
 
+pub use health::health_rule;
 pub use problem::Problem;
 pub use secret::{Secret, SecretSource};
-pub use service::health_rule;
 
 use reader::{Node, Section, Source};
 
@@ -70,7 +72,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, in the order of the file; also when others than its owner may write it.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let file = file::read_rights_file(path).map_err(|problem| vec![problem])?;
+        let file = file::read_rights_file(path)?;
         Self::parse(&file.name, &file.text)
     }
 

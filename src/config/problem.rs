@@ -83,8 +83,13 @@ fn floor(text: &str, index: usize) -> usize {
     at
 }
 
-/// The line with the values of keys that sound like secrets left out.
+/// The line with the values of keys that sound like secrets, and what a URL says before its `@`, left out.
 fn without_secrets(line: &str) -> String {
+    if let Some(scheme) = line.find("://")
+        && let Some(at) = line[scheme..].find('@')
+    {
+        return format!("{}://***{}", &line[..scheme], &line[scheme + at..]);
+    }
     let lower = line.to_lowercase();
     let first = SECRET_WORDS.iter().filter_map(|word| lower.find(word)).min();
     let cut = first.and_then(|at| lower[at..].find('=').map(|eq| at + eq + 1));
@@ -135,8 +140,13 @@ mod tests {
 
     #[test]
     fn a_secret_written_into_the_file_by_mistake_is_not_repeated() {
-        for line in ["bot_token = \"xoxb-1\"", "x = { Password = 'xoxb-1' }", "API_SECRET=xoxb-1", "İtoken = 'xoxb-1'"]
-        {
+        for line in [
+            "bot_token = \"xoxb-1\"",
+            "x = { Password = 'xoxb-1' }",
+            "API_SECRET=xoxb-1",
+            "İtoken = 'xoxb-1'",
+            "url = 'http://u:xoxb@h/'",
+        ] {
             let shown = Problem::at("s.toml", line, 0..1, "", "odd".to_owned()).to_string();
             assert!(!shown.contains("xoxb"), "{shown}");
         }

@@ -29,7 +29,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// `did you mean …? ` when something is near, and then all that would be valid.
-pub(crate) fn did_you_mean<'a>(word: &str, known: &[&'a str]) -> String {
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     let all = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? valid here: {all}"),
@@ -322,16 +322,13 @@ impl<'a> Section<'a> {
 
     /// Refuses every key that nobody asked for.
     pub(crate) fn finish(self) {
+        let mut keys = self.asked.clone();
+        keys.sort_unstable();
         let place = if self.path.is_empty() { "the file".to_owned() } else { format!("[{}]", self.path) };
         for entry in self.entries() {
             if !self.asked.contains(&entry.key) {
                 let message = format!("`{}` is no key of {place}", entry.key);
-                self.source.refuse(
-                    entry.key_span,
-                    &entry.node.path,
-                    message,
-                    Some(did_you_mean(entry.key, &self.asked)),
-                );
+                self.source.refuse(entry.key_span, &entry.node.path, message, Some(did_you_mean(entry.key, &keys)));
             }
         }
     }

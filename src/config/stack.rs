@@ -120,7 +120,11 @@ fn read_one(mut section: Section<'_>, bound: &mut BTreeMap<Channel, StackName>) 
         let hint = "`docker compose ls` prints the project's name".to_owned();
         node.note(format!("Compose projects are written in lower case and without dots, not {project}"), hint);
     }
+    let dir_node = section.node("dir");
     let dir: Option<PathBuf> = section.optional("dir");
+    if let Some(node) = dir_node.filter(|n| n.value.get_ref().as_str().is_some_and(|d| !d.starts_with(['/', '~']))) {
+        node.note("a project's folder is an absolute path on its host", "write dir = \"/opt/shop\"".to_owned());
+    }
     let default = section.optional("default").unwrap_or(false);
     let channels = read_channels(section.node("channels"), name.as_ref(), bound);
     let mut services = BTreeMap::new();
