@@ -50,6 +50,8 @@ pub struct Said {
 /// What goes wrong with one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing: this call goes well, a later one will not.
+    Nothing,
     /// It does not arrive, and nobody knows.
     Down,
     /// The platform wants that many milliseconds first.
@@ -169,7 +171,7 @@ impl SimChat {
             Some(Fault::Refused(why)) => return Err(ChatError::Refused(why)),
             Some(Fault::LostAnswer) => lost = true,
             None if state.down => return Err(ChatError::Unknown("simulated: down".to_owned())),
-            None => {}
+            Some(Fault::Nothing) | None => {}
         }
         let known = state.said.iter().any(|had| had.is_message(&said.place, &said.key));
         match said.way {
