@@ -68,11 +68,6 @@ impl<'a> Front<'a> {
         (self.bytes, self.index.into_changes(), self.head)
     }
 
-    /// Bytes of the lines so far.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     fn add(&mut self, draft: &Draft, batch: Option<OfBatch>) -> Result<Record, Refusal> {
         let position = Position(self.head.position.0 + 1);
         let subject = match &draft.about {

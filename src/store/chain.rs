@@ -91,7 +91,9 @@ impl Chain {
             seq if seq == wanted => Ok(()),
             seq if seq > wanted && seq - wanted == 1 => Err(format!("record {wanted} is missing before it")),
             seq if seq > wanted => Err(format!("records {wanted} to {} are missing before it", seq - 1)),
-            seq => Err(format!("record {wanted} should stand here, but it is record {seq}: put in, repeated or swapped")),
+            seq => {
+                Err(format!("record {wanted} should stand here, but it is record {seq}: put in, repeated or swapped"))
+            }
         }
     }
 

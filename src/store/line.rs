@@ -37,7 +37,8 @@ impl Hash {
     pub fn parse(text: &str) -> Option<Hash> {
         let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         let mut out = [0; 32];
-        (text.len() == 64 && text.bytes().all(lower) && hex::decode_to_slice(text, &mut out).is_ok()).then_some(Hash(out))
+        (text.len() == 64 && text.bytes().all(lower) && hex::decode_to_slice(text, &mut out).is_ok())
+            .then_some(Hash(out))
     }
 }
 
@@ -50,7 +51,8 @@ impl LogId {
     pub fn parse(text: &str) -> Option<LogId> {
         let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         let mut out = [0; 16];
-        (text.len() == 32 && text.bytes().all(lower) && hex::decode_to_slice(text, &mut out).is_ok()).then_some(LogId(out))
+        (text.len() == 32 && text.bytes().all(lower) && hex::decode_to_slice(text, &mut out).is_ok())
+            .then_some(LogId(out))
     }
 }
 
@@ -149,7 +151,10 @@ mod tests {
         let text = String::from_utf8(out.clone()).unwrap();
         assert_eq!(
             text,
-            format!("{{\"seq\":\"000000000042\",\"prev\":\"{}\",\"hash\":\"{hash}\",\"event\":{{\"v\":1}}}}\n", "01".repeat(32))
+            format!(
+                "{{\"seq\":\"000000000042\",\"prev\":\"{}\",\"hash\":\"{hash}\",\"event\":{{\"v\":1}}}}\n",
+                "01".repeat(32)
+            )
         );
         let line = Line::cut(&out[..out.len() - 1]).expect("it is a line");
         assert_eq!((line.seq, line.prev, line.hash, line.event), (42, Hash([1; 32]), hash, &b"{\"v\":1}"[..]));

@@ -161,6 +161,11 @@ impl<'a> Overlay<'a> {
         Self { base, changes: Changes::new() }
     }
 
+    /// These changes already.
+    pub(crate) fn resume(base: &'a dyn View, changes: Changes) -> Self {
+        Self { base, changes }
+    }
+
     /// Adds changes.
     pub(crate) fn extend(&mut self, changes: Changes) {
         self.changes.extend(changes);

@@ -8,11 +8,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Head;
 use super::chain::Chain;
 use super::line::{Line, LogId};
 use super::reader::{Lines, Raw, Segment, segments_in};
 use super::record::{Envelope, OfBatch};
-use super::Head;
 
 /// Name of the folder with the segment files inside a store's folder.
 pub const SEGMENTS: &str = "log";

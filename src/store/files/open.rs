@@ -1,0 +1,414 @@
+//! Opening a log: what a crash left is cut and told, what a crash cannot leave is refused.
+//!
+//! Order: hold the folder, prove the segments' seams and the newest segment, cut its torn end, bring the
+//! index to the log's end, start the writer. Must never: repair or skip a bad line.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::super::admit;
+use super::super::chain::{Chain, genesis_id};
+use super::super::line::{Line, LogId};
+use super::super::reader::{Lines, Segment, last_line, segments_in};
+use super::super::record;
+use super::super::table::{Location, MemoryTable};
+use super::super::verify::{Damage, walk};
+use super::super::{Hash, Head};
+use super::ballast::Ballast;
+use super::cursors::Cursors;
+use super::disk::{Disk, HostDisk, is_full};
+use super::index::{IndexOutcome, Prepared, Truth, prepare};
+use super::layout::{KeyError, Layout, LockError, has_content, public_hex};
+use super::sled_table::SledOptions;
+use super::writer::{Start, Writer};
+use super::{FileLog, Index, Shared, State};
+use crate::clock::Clock;
+use crate::domain::event::Event;
+use crate::domain::ids::Position;
+
+/// How to open a log. [`OpenOptions::new`] has what production wants.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// Tells the time of genesis and the age of segments.
+    pub clock: Arc<dyn Clock>,
+    /// Version of Sternway, for the record.
+    pub software: String,
+    /// Name of this machine, for the record.
+    pub host: String,
+    /// Bytes after which a segment is closed.
+    pub segment_bytes: u64,
+    /// Age of its first record after which a segment is closed.
+    pub segment_age: Duration,
+    /// Bytes kept for the records of runs that have begun; 16 KiB are counted per record.
+    pub ballast_bytes: u64,
+    /// Appends that may wait for the writer; more are refused as busy.
+    pub queue: usize,
+    /// Bytes of the index's cache.
+    pub index_cache: u64,
+    /// How long the index may take to open before it is built anew.
+    pub index_limit: Duration,
+    /// Where it is written.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl OpenOptions {
+    /// Segments of 16 MB or one day, 64 MB ballast, 8 MB cache, on the machine's disk.
+    pub fn new(clock: Arc<dyn Clock>, software: impl Into<String>, host: impl Into<String>) -> Self {
+        Self {
+            clock,
+            software: software.into(),
+            host: host.into(),
+            segment_bytes: 16 * 1024 * 1024,
+            segment_age: Duration::from_secs(24 * 60 * 60),
+            ballast_bytes: 64 * 1024 * 1024,
+            queue: 256,
+            index_cache: 8 * 1024 * 1024,
+            index_limit: Duration::from_secs(60),
+            disk: Arc::new(HostDisk),
+        }
+    }
+}
+
+impl std::fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("software", &self.software)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What opening found and did. Whoever starts the bot tells people what is not as usual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenReport {
+    /// There was no log; this is a new one.
+    pub created: bool,
+    /// The last record.
+    pub head: Head,
+    /// What was cut off the end: the rest of a write that a crash interrupted, acknowledged to nobody.
+    pub cut: Option<Cut>,
+    /// What was done to have an index.
+    pub index: IndexOutcome,
+    /// What else a person should know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A torn end that was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The newest segment file.
+    pub file: PathBuf,
+    /// The first line that was cut, from 1.
+    pub line: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// Why a log was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "the store {folder} is in use by process {pid}; nothing was changed. Stop that process first (`ps {pid}` shows it)"
+    )]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// Its id.
+        pid: String,
+    },
+    /// A line or file is not what it should be, and not as a crash leaves it.
+    #[error(
+        "the log is damaged at {0}. Nothing was changed and nothing is served. Keep a copy of the folder, then put back the file from a backup; `sternway audit verify` names the first bad line"
+    )]
+    Damage(#[from] Damage),
+    /// There are traces of a log, but no log.
+    #[error(
+        "there is an index in {folder}, but no segment file in {folder}/log: the log was removed. Put its files back from a backup; to begin a new log, name another folder"
+    )]
+    LogMissing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The system's.
+    #[error("the store {folder} cannot be opened: {what}: {source}")]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, OpenReport), OpenError> {
+    let root = layout.root.clone();
+    let failed = |what: &'static str| {
+        let folder = root.clone();
+        move |source: io::Error| OpenError::Io { folder, what, source }
+    };
+    layout.make().map_err(failed("making its folders"))?;
+    let lock = layout.lock().map_err(|error| match error {
+        LockError::Held(pid) => OpenError::InUse { folder: root.clone(), pid },
+        LockError::Io(error) => failed("locking it")(error),
+    })?;
+
+    let mut found = segments_in(&layout.segments()).map_err(failed("listing its segments"))?;
+    drop_empty_newest(&mut found).map_err(failed("removing an empty segment"))?;
+    let begin = begin(&layout, &found, &options).map_err(|error| match error {
+        BeginError::Missing => OpenError::LogMissing { folder: root.clone() },
+        BeginError::Io(error) => failed("beginning a log")(error),
+    })?;
+    let created = begin.is_some();
+    let segments = match &begin {
+        Some(segment) => vec![segment.clone()],
+        None => found,
+    };
+    let proven = prove(&segments)?;
+    let cut = proven.cut(&options).map_err(failed("cutting a torn end"))?;
+
+    let ballast = Ballast::new(options.disk.clone(), layout.ballast(), options.ballast_bytes);
+    let full = match ballast.ensure() {
+        Ok(()) => false,
+        Err(error) => {
+            // Even the index needs some room to open; what is kept is kept for this.
+            if is_full(&error) {
+                ballast.release();
+            }
+            true
+        }
+    };
+    let sled = SledOptions { folder: layout.index(), cache: options.index_cache, limit: options.index_limit };
+    let truth = Truth { log: proven.log, segments: &segments, head: proven.head };
+    let Prepared { table, outcome } = prepare(&layout, &sled, truth)?;
+    let (cursors, cursors_lost) = Cursors::open(layout.cursors());
+
+    let mut warnings = key_warnings(&layout, &proven);
+    warnings.extend(cursors_lost.map(|why| {
+        format!(
+            "how far each surface was told is lost ({why}); messages may be posted again unless the cursors are set"
+        )
+    }));
+    let shared = Arc::new(Shared {
+        log: proven.log,
+        layout,
+        ballast_bytes: options.ballast_bytes,
+        state: RwLock::new(State { head: proven.head, index: Index::Ready(table) }),
+        room: AtomicBool::new(!full),
+        trouble: Mutex::new(None),
+        busy_since: Mutex::new(None),
+        last: watch::Sender::new(proven.head.position),
+        cursors,
+        lock: Mutex::new(Some(lock)),
+    });
+    let (requests, queue) = mpsc::sync_channel(options.queue.max(1));
+    let (tell_end, ended) = mpsc::sync_channel(1);
+    let start = Start {
+        place: Location { segment: proven.newest, offset: proven.length },
+        began: proven.began,
+        full,
+        index_in_memory: matches!(outcome, IndexOutcome::InMemory { .. }),
+    };
+    let mut writer = Writer::new(shared.clone(), queue, options, ballast, sled, start);
+    if let IndexOutcome::Rebuilt { why, .. } = &outcome
+        && let Err(error) = writer.tell_rebuilt(why)
+    {
+        warnings.push(format!("that the index was built anew is not on record: {error}"));
+    }
+    thread::Builder::new()
+        .name("log-writer".to_owned())
+        .spawn(move || {
+            writer.run();
+            let _ = tell_end.send(());
+        })
+        .map_err(failed("starting its writer"))?;
+    let log = FileLog { shared, requests, ended: Mutex::new(Some(ended)) };
+    let head = log.shared.state().head;
+    Ok((log, OpenReport { created, head, cut, index: outcome, warnings }))
+}
+
+/// A crash right after a segment was closed leaves the next one empty; the writer makes it again.
+fn drop_empty_newest(found: &mut Vec<Segment>) -> io::Result<()> {
+    if found.len() > 1
+        && let Some(newest) = found.last()
+        && fs::metadata(&newest.path)?.len() == 0
+    {
+        fs::remove_file(&newest.path)?;
+        found.pop();
+    }
+    Ok(())
+}
+
+enum BeginError {
+    Missing,
+    Io(io::Error),
+}
+
+impl From<io::Error> for BeginError {
+    fn from(error: io::Error) -> Self {
+        BeginError::Io(error)
+    }
+}
+
+/// Begins a log where there is none, or where a crash interrupted its very first write.
+fn begin(layout: &Layout, found: &[Segment], options: &OpenOptions) -> Result<Option<Segment>, BeginError> {
+    let begun = match found {
+        [] => false,
+        [only] => only.first != 0 || fs::read(&only.path)?.contains(&b'\n') || has_content(&layout.index()),
+        _ => true,
+    };
+    if begun {
+        return Ok(None);
+    }
+    if has_content(&layout.index()) {
+        return Err(BeginError::Missing);
+    }
+    let key = layout.key(true).map_err(|error| match error {
+        KeyError::Io(error) => error,
+        KeyError::NotAKey => io::Error::new(io::ErrorKind::InvalidData, format!("the file `key` is damaged: {error}")),
+    })?;
+    let mut id = LogId([0; 16]);
+    getrandom::fill(&mut id.0).map_err(|e| io::Error::other(e.to_string()))?;
+    let event = Event::Genesis {
+        log_id: id.to_string(),
+        host: options.host.clone(),
+        software: options.software.clone(),
+        keys: vec![public_hex(&key)],
+        previous: None,
+    };
+    let (bytes, _, _) = admit::genesis(id, options.clock.now(), event, &MemoryTable::default())
+        .map_err(|refusal| io::Error::other(format!("{refusal:?}")))?;
+    let segment = Segment { first: 0, path: layout.segment(0) };
+    let mut file = options.disk.append_to(&segment.path, 0)?;
+    file.write(&bytes)?;
+    file.sync()?;
+    Ok(Some(segment))
+}
+
+/// What is known of the log after its seams and its newest segment were proven.
+struct Proven {
+    log: LogId,
+    keys: Vec<String>,
+    head: Head,
+    /// First position of the newest segment.
+    newest: u64,
+    path: PathBuf,
+    /// Bytes of it that count.
+    length: u64,
+    /// When its first record was written.
+    began: Option<jiff::Timestamp>,
+    torn_line: Option<u64>,
+}
+
+fn prove(segments: &[Segment]) -> Result<Proven, Damage> {
+    let (Some(first), Some(newest)) = (segments.first(), segments.last()) else {
+        return Err(Damage::of_file(Path::new("log"), "there is no segment"));
+    };
+    if first.first != 0 {
+        return Err(Damage::of_file(&first.path, format!("records 0 to {} are missing before it", first.first - 1)));
+    }
+    let (log, keys) = genesis_of(&first.path)?;
+    let before = seams(segments)?;
+    let chain = match before {
+        Some(head) => Chain::after(log, head),
+        None => Chain::from_genesis(),
+    };
+    let mut began = None;
+    let walked = walk(std::slice::from_ref(newest), chain, |_, line, _| {
+        if began.is_none() {
+            began = Some(record::decode(line.event).map_err(|e| e.to_string())?.at);
+        }
+        Ok(())
+    })?;
+    let head = walked.head.ok_or_else(|| Damage::of_file(&newest.path, "there is no whole record in it"))?;
+    let (length, torn_line) = match walked.torn {
+        Some(torn) => (torn.offset, Some(torn.line)),
+        None => (fs::metadata(&newest.path).map_err(|e| Damage::of_file(&newest.path, e))?.len(), None),
+    };
+    let began = began.filter(|_| walked.records > 0);
+    Ok(Proven { log, keys, head, newest: newest.first, path: newest.path.clone(), length, began, torn_line })
+}
+
+/// Checks that every closed segment ends where the next one begins, and gives the head before the newest.
+fn seams(segments: &[Segment]) -> Result<Option<Head>, Damage> {
+    let mut before: Option<Head> = None;
+    for pair in segments.windows(2) {
+        let [closed, next] = pair else { continue };
+        let end = last_line(&closed.path, |line| Head { position: Position(line.seq), hash: line.hash })
+            .map_err(|e| Damage::of_file(&closed.path, e))?
+            .ok_or_else(|| {
+                Damage::of_file(&closed.path, "its last line is cut off or changed, and later segments follow")
+            })?;
+        if let Some(before) = before {
+            begins_after(closed, before)?;
+        }
+        if end.position.0 + 1 != next.first {
+            let what = format!(
+                "it should begin with record {}: the file between it and {} is missing, or that one was cut",
+                end.position.0 + 1,
+                closed.path.display()
+            );
+            return Err(Damage::of_file(&next.path, what));
+        }
+        before = Some(end);
+    }
+    Ok(before)
+}
+
+fn begins_after(segment: &Segment, before: Head) -> Result<(), Damage> {
+    let unread = |e: io::Error| Damage::of_file(&segment.path, e);
+    let mut lines = Lines::open(&segment.path).map_err(unread)?;
+    let prev: Option<Hash> = lines.next().map_err(unread)?.and_then(|raw| Line::cut(raw.bytes)).map(|line| line.prev);
+    match prev {
+        Some(prev) if prev == before.hash => Ok(()),
+        _ => Err(Damage {
+            file: segment.path.clone(),
+            line: 1,
+            what: "it does not follow the last line of the segment before".to_owned(),
+        }),
+    }
+}
+
+fn genesis_of(path: &Path) -> Result<(LogId, Vec<String>), Damage> {
+    let bad = |what: String| Damage { file: path.to_owned(), line: 1, what };
+    let mut lines = Lines::open(path).map_err(|e| Damage::of_file(path, e))?;
+    let raw = lines.next().map_err(|e| Damage::of_file(path, e))?;
+    let raw = raw.ok_or_else(|| bad("the first record is missing".to_owned()))?;
+    let line = Line::cut(raw.bytes).ok_or_else(|| bad("it is no line of a log".to_owned()))?;
+    let log = genesis_id(&line).map_err(bad)?;
+    if line.proper_hash(log) != line.hash {
+        return Err(bad("its hash is not that of its content: it was changed".to_owned()));
+    }
+    match record::decode(line.event).map_err(|e| bad(e.to_string()))?.body {
+        Event::Genesis { keys, .. } => Ok((log, keys)),
+        _ => Err(bad("the first record of a log is a genesis record".to_owned())),
+    }
+}
+
+impl Proven {
+    /// Cuts what a crash left after the last whole record.
+    fn cut(&self, options: &OpenOptions) -> io::Result<Option<Cut>> {
+        let Some(line) = self.torn_line else { return Ok(None) };
+        let bytes = fs::metadata(&self.path)?.len() - self.length;
+        options.disk.append_to(&self.path, self.length)?;
+        Ok(Some(Cut { file: self.path.clone(), line, bytes }))
+    }
+}
+
+/// The key is needed for signing only, so the log opens without it; but people should know.
+fn key_warnings(layout: &Layout, proven: &Proven) -> Vec<String> {
+    let file = layout.root.join("key");
+    match layout.key(false) {
+        Ok(key) if proven.keys.first() == Some(&public_hex(&key)) => Vec::new(),
+        Ok(_) => vec![format!("{} is not the key that the log's first record names", file.display())],
+        Err(error) => vec![format!("{} cannot be used ({error}); put it back from a backup", file.display())],
+    }
+}

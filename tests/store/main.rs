@@ -1,0 +1,50 @@
+//! The log: one suite that every implementation passes, and what only files have to stand.
+
+mod broken;
+mod conformance;
+mod samples;
+mod world;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use sternway::store::SharedLog;
+use sternway::store::memory::MemoryLog;
+
+use conformance::{Factory, failures};
+
+struct InMemory;
+
+impl Factory for InMemory {
+    fn fresh(&self) -> (SharedLog, Box<dyn Any>) {
+        (Arc::new(MemoryLog::new(samples::at(0))), Box::new(()))
+    }
+}
+
+struct InFiles;
+
+impl Factory for InFiles {
+    fn fresh(&self) -> (SharedLog, Box<dyn Any>) {
+        let folder = world::Folder::new();
+        (Arc::new(folder.open()), Box::new(folder))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_in_memory_conforms() {
+    assert_eq!(failures(&InMemory).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_in_files_conforms() {
+    assert_eq!(failures(&InFiles).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_with_any_one_fault_does_not_conform() {
+    assert_eq!(failures(&broken::Fault::None).await, [], "the wrapper itself must not fail");
+    for fault in broken::FAULTS {
+        let found = failures(&fault).await;
+        assert!(!found.is_empty(), "{fault:?} was not found by any case");
+    }
+}
