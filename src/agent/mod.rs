@@ -8,6 +8,11 @@
 //! alone, run a shell, let a recorded spec or a secret leave its folder.
 
 pub mod engine;
+pub mod keys;
+pub mod pinfile;
+pub mod probe;
+pub mod proof;
+pub mod spec;
 
 use std::collections::BTreeMap;
 
