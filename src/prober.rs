@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +46,7 @@ pub struct Prober {
     stop: Option<oneshot::Sender<()>>,
     seen: oneshot::Receiver<Probes>,
     started: Instant,
+    good: Arc<AtomicUsize>,
 }
 
 impl Prober {
@@ -59,20 +61,27 @@ impl Prober {
         let (stop, stopped) = oneshot::channel();
         let (tell, seen) = oneshot::channel();
         let started = Instant::now();
+        let good = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&good);
         std::thread::Builder::new()
             .name("prober".to_owned())
             .spawn(move || {
-                let probes = runtime.block_on(probe(target, interval, started, stopped));
+                let probes = runtime.block_on(probe(target, interval, started, stopped, &counter));
                 // Nobody waits for it when the prober was dropped.
                 let _ = tell.send(probes);
             })
             .map_err(ProberError::Thread)?;
-        Ok(Self { stop: Some(stop), seen, started })
+        Ok(Self { stop: Some(stop), seen, started, good })
     }
 
     /// When it began; offsets in [`Probe`] count from here.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Good answers until now. Who wants to see the end of a gap waits until this has grown.
+    pub fn good_so_far(&self) -> usize {
+        self.good.load(Ordering::Relaxed)
     }
 
     /// Sends nothing more, waits for what is under way (at most [`PROBE_TIME_LIMIT`]) and tells all.
@@ -204,7 +213,13 @@ impl Target {
     }
 }
 
-async fn probe(target: Target, interval: Duration, started: Instant, mut stopped: oneshot::Receiver<()>) -> Probes {
+async fn probe(
+    target: Target,
+    interval: Duration,
+    started: Instant,
+    mut stopped: oneshot::Receiver<()>,
+    good: &AtomicUsize,
+) -> Probes {
     let target = Arc::new(target);
     let places = Arc::new(Semaphore::new(PROBE_MAX_OUTSTANDING));
     let mut under_way: JoinSet<Probe> = JoinSet::new();
@@ -236,7 +251,10 @@ async fn probe(target: Target, interval: Duration, started: Instant, mut stopped
                     Err(_) => probes.push(Probe { start, latency: Duration::ZERO, ok: false }),
                 }
             }
-            Some(done) = under_way.join_next() => probes.extend(done),
+            Some(done) = under_way.join_next() => {
+                good.fetch_add(usize::from(done.as_ref().is_ok_and(|probe| probe.ok)), Ordering::Relaxed);
+                probes.extend(done);
+            }
         }
     }
     let length = started.elapsed();

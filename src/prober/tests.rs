@@ -1,5 +1,4 @@
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -69,7 +68,10 @@ impl Page {
     async fn probed_until_it_answered(&self, times: usize) -> Probes {
         let prober = Prober::start(&self.url, ms(2)).unwrap();
         self.until("answers", &self.told, times).await;
-        prober.stop().await
+        let good_so_far = prober.good_so_far();
+        let probes = prober.stop().await;
+        assert!(good_so_far <= probes.count() - probes.failures());
+        probes
     }
 }
 
@@ -81,6 +83,21 @@ async fn good_answers_are_counted_as_good() {
     assert!(probes.first_ok_after(probes.started).is_some());
     assert!(probes.latency_percentile(0.5) <= probes.latency_percentile(0.99));
     assert!(!probes.is_cut_short());
+}
+
+#[tokio::test]
+async fn good_answers_can_be_waited_for() {
+    let page = Page::that_answers(Some(GOOD)).await;
+    let prober = Prober::start(&page.url, ms(2)).unwrap();
+    let grown = async {
+        let mut look = tokio::time::interval(ms(5));
+        while prober.good_so_far() < 10 {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(BOUND, grown).await.expect("ten good answers");
+    let probes = prober.stop().await;
+    assert!(probes.count() - probes.failures() >= 10);
 }
 
 #[tokio::test]

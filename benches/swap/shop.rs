@@ -1,0 +1,160 @@
+//! The sample product, brought up by the real docker-compose in a folder, under a name and with images of its
+//! own, so that several can live on one engine; and taken away again, also after a failure.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sternway::clock::{Clock, SystemClock};
+
+/// What may go wrong here is told to the person at the terminal, and nobody decides by it.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The services, in the order in which they need each other.
+const SERVICES: [&str; 3] = ["db", "api", "web"];
+
+/// A running shop.
+#[derive(Debug)]
+pub(crate) struct Shop {
+    id: String,
+    folder: PathBuf,
+    api_port: u16,
+    compose: Vec<String>,
+}
+
+/// What one `docker-compose up -d --no-deps api` took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ComposeSwap {
+    /// When the command was given.
+    pub(crate) given: Instant,
+    /// From then until the engine had started the new container.
+    pub(crate) started: Duration,
+    /// From then until the command returned.
+    pub(crate) returned: Duration,
+}
+
+impl Shop {
+    /// Builds the images `1.0` and `1.1` from the build context `product` (`make product`) and brings the shop up
+    /// on `1.0`. `id` must be unlike that of every other shop on this engine, and fit for a project name.
+    pub(crate) fn up(product: &Path, id: &str) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("sternway-{id}"));
+        std::fs::create_dir_all(&folder)?;
+        let [api_port, web_port] = free_ports()?;
+        let shop = Self { id: id.to_owned(), folder, api_port, compose: compose_command()? };
+        for (role, version) in SERVICES.map(|role| (role, "1.0")).into_iter().chain([("api", "1.1")]) {
+            shop.build(product, role, version)?;
+        }
+        std::fs::copy(product.join("compose.yml"), shop.folder.join("compose.yml"))?;
+        let mut settings =
+            format!("COMPOSE_PROJECT_NAME={id}\nSHOP_ID={id}\nAPI_PORT={api_port}\nWEB_PORT={web_port}\n");
+        for role in SERVICES {
+            writeln!(settings, "{}_IMAGE={}", role.to_uppercase(), shop.image(role, "1.0"))?;
+        }
+        std::fs::write(shop.folder.join(".env"), settings)?;
+        shop.compose(&["up", "-d"], None)?;
+        Ok(shop)
+    }
+
+    /// The page that tells whether the API is well, as seen from outside.
+    pub(crate) fn health_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/health", self.api_port)
+    }
+
+    /// The source document's way back: `up -d --no-deps api` with another image.
+    pub(crate) fn swap_by_compose(&self, version: &str) -> Result<ComposeSwap> {
+        let (given, wall) = (Instant::now(), SystemClock.now());
+        self.compose(&["up", "-d", "--no-deps", "api"], Some(&self.image("api", version)))?;
+        let returned = given.elapsed();
+        let container = text(&self.compose(&["ps", "-q", "api"], None)?);
+        let format = "{{.Config.Image}} {{.State.StartedAt}}";
+        let told = text(&run(docker(&["inspect", "--format", format, &container]))?);
+        let (image, at) = told.split_once(' ').ok_or("docker inspect told nothing")?;
+        if image != self.image("api", version) {
+            return Err(format!("{container} runs {image}").into());
+        }
+        let started = Duration::try_from(at.parse::<Timestamp>()?.duration_since(wall))?;
+        Ok(ComposeSwap { given, started, returned })
+    }
+
+    fn image(&self, role: &str, version: &str) -> String {
+        format!("sternway-demo-{}/{role}:{version}", self.id)
+    }
+
+    fn build(&self, product: &Path, role: &str, version: &str) -> Result<()> {
+        let tag = self.image(role, version);
+        let (id, role) = (format!("ID={}", self.id), format!("ROLE={role}"));
+        let version = format!("VERSION={version}");
+        let mut build = docker(&["build", "--quiet", "--tag", &tag, "--build-arg", &id]);
+        build.args(["--build-arg", &role, "--build-arg", &version]).arg(product);
+        run(build).map(drop)
+    }
+
+    fn compose(&self, arguments: &[&str], api: Option<&str>) -> Result<Output> {
+        let mut command = Command::new(&self.compose[0]);
+        command.args(&self.compose[1..]).args(arguments).current_dir(&self.folder);
+        if let Some(image) = api {
+            command.env("API_IMAGE", image);
+        }
+        run(command)
+    }
+}
+
+impl Drop for Shop {
+    /// As much as can be removed; what cannot is told and does not hide why the shop came down.
+    fn drop(&mut self) {
+        if self.folder.join(".env").exists()
+            && let Err(error) = self.compose(&["down", "--volumes", "--timeout", "2"], None)
+        {
+            eprintln!("the shop {} is not down: {error}", self.id);
+        }
+        let images = SERVICES.map(|role| self.image(role, "1.0")).into_iter().chain([self.image("api", "1.1")]);
+        for image in images {
+            // Absent when the building failed.
+            let _ = run(docker(&["rmi", "--force", &image]));
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn docker(arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.args(arguments);
+    command
+}
+
+/// `docker-compose` where there is one (Debian's 1.29 is only that), else the plugin.
+fn compose_command() -> Result<Vec<String>> {
+    for words in [&["docker-compose"][..], &["docker", "compose"]] {
+        let mut command = Command::new(words[0]);
+        if run_silently(command.args(&words[1..]).arg("version")) {
+            return Ok(words.iter().map(|word| (*word).to_owned()).collect());
+        }
+    }
+    Err("neither docker-compose nor docker compose: apt-get install docker-compose".into())
+}
+
+fn run_silently(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn run(mut command: Command) -> Result<Output> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Two ports that were free a moment ago.
+fn free_ports() -> Result<[u16; 2]> {
+    let (one, two) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+    Ok([one.local_addr()?.port(), two.local_addr()?.port()])
+}
