@@ -14,6 +14,11 @@ pub trait Clock: Send + Sync + 'static {
     async fn sleep(&self, time: Duration);
 }
 
+/// Returns when the bot shuts down (or whoever could say so is gone).
+pub async fn closed(closing: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = closing.wait_for(|c| *c).await;
+}
+
 /// The machine's clock.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;

@@ -4,14 +4,17 @@
 //! `docs/ARCHITECTURE.md` is the map: which room is for what, and which may use which.
 
 pub mod agent;
+pub mod app;
 pub mod chat;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod gate;
 pub mod prober;
 pub mod procedures;
+pub mod report;
 pub mod store;
 pub mod story;
 pub mod telemetry;

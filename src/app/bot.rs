@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::chat::outbox::Outbox;
 use crate::chat::{Chat, INTAKE_CAPACITY, Intake, SharedLookup};
-use crate::clock::Clock;
+use crate::clock::{Clock, closed};
 use crate::command::Catalogue;
 use crate::config::Config;
 use crate::dispatch::core::cannot_record;
@@ -31,6 +32,9 @@ const OUTBOX_CAPACITY: usize = 1_024;
 
 /// How long a stop waits for runs to reach a safe point. A swap's own step may take longer; the next start goes on.
 const STOP_WAIT: Duration = Duration::from_mins(2);
+
+/// How long a stop waits for a message that is on its way.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Between two looks at what may have expired.
 const TICK: Duration = Duration::from_secs(1);
@@ -65,6 +69,9 @@ pub struct Bot {
     intake: Intake,
     queue: Mutex<Option<mpsc::Receiver<crate::domain::invocation::Invocation>>>,
     close: watch::Sender<bool>,
+    /// Mouths outlive the other tasks, so that the last words are still said.
+    mouths: TaskTracker,
+    mouths_stop: CancellationToken,
 }
 
 impl Bot {
@@ -105,7 +112,14 @@ impl Bot {
             core.tasks.spawn(recorder::keep_releases(Arc::clone(&core), stack.clone()));
         }
         core.tasks.spawn(tick(Arc::clone(&core)));
-        Ok(Self { core, intake, queue: Mutex::new(Some(queue)), close })
+        Ok(Self {
+            core,
+            intake,
+            queue: Mutex::new(Some(queue)),
+            close,
+            mouths: TaskTracker::new(),
+            mouths_stop: CancellationToken::new(),
+        })
     }
 
     /// Where surfaces put what they hear.
@@ -126,8 +140,10 @@ impl Bot {
     /// A surface may be spoken to from here on: it is told everything since it was told last.
     pub fn add_mouth(&self, chat: Arc<dyn Chat>) {
         let surface = chat.surface();
-        let outbox = Arc::new(Outbox::new(chat, OUTBOX_CAPACITY, Arc::clone(&self.core.clock)));
+        let outbox = Outbox::new(chat, OUTBOX_CAPACITY, Arc::clone(&self.core.clock));
         self.core.add_mouth(surface, Arc::clone(&outbox));
+        let (mouth, stop) = (Arc::clone(&outbox), self.mouths_stop.clone());
+        self.mouths.spawn(async move { mouth.run(stop).await });
         self.core.tasks.spawn(narrator::narrate(Arc::clone(&self.core), surface, outbox));
     }
 
@@ -150,6 +166,11 @@ impl Bot {
         let draft = Draft { about: About::Log, at: self.core.clock.now(), event: Event::Stopped };
         if let Err(error) = self.core.log.append(None, vec![draft]).await {
             tracing::warn!(%error, "the stop could not be recorded");
+        }
+        self.mouths_stop.cancel();
+        self.mouths.close();
+        if tokio::time::timeout(LAST_WORDS, self.mouths.wait()).await.is_err() {
+            tracing::warn!("a chat did not take the last words; they are told again after the next start");
         }
     }
 }
@@ -179,7 +200,7 @@ async fn tick(core: Arc<Core>) {
     loop {
         tokio::select! {
             () = core.clock.sleep(TICK) => {}
-            _ = closing.wait_for(|c| *c) => return,
+            () = closed(&mut closing) => return,
         }
         let now = core.clock.now();
         for run in core.log.open_runs().unwrap_or_default() {

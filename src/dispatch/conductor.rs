@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::Core;
 use super::core::cannot_record;
+use crate::clock::closed;
 use crate::command::Request;
-use crate::command::spec::{Action, ApprovalRule, Waived};
+use crate::command::{Action, ApprovalRule, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
@@ -162,7 +163,8 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         wait_for_stack(core, run, &request).await?;
     }
     let (plan, notes) = prepare(core, run, &request).await?;
-    let hash = plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
+    let hash =
+        plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
     let mut events = vec![Event::Planned { plan: Box::new(plan.clone()), hash: hash.clone(), notes: notes.clone() }];
     if run.dry_run {
         events.push(Event::Ended { outcome: Outcome::DryRun });
@@ -201,8 +203,8 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
         None => crate::domain::release::Wanted::Previous,
         Some(word) => super::intake::wanted(core, run, word)?,
     };
-    let recorded = request.arguments.get("settings").is_some();
-    let steps = match &request.plans_for().action {
+    let recorded = request.arguments.choice("with").is_some();
+    let steps = match &request.spec.action {
         Action::Procedure(steps) => steps.clone(),
         Action::Query(_) | Action::Builtin(_) => Vec::new(),
     };
@@ -213,7 +215,7 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
         wanted,
         settings: if recorded { Settings::Recorded } else { Settings::Today },
         requester: run.requester.clone(),
-        command: request.plans_for().path.to_string(),
+        command: request.command.to_string(),
         arguments: request.arguments.to_texts(),
         reason: request.reason.clone().unwrap_or_default(),
         steps,
@@ -225,7 +227,7 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
 /// Returns when nobody else holds the stack; refuses when somebody does and the request does not want to wait.
 async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Result<(), Stop> {
     let Some(target) = &run.target else { return Ok(()) };
-    let waits = request.arguments.get("wait").is_some();
+    let waits = request.arguments.choice("and").is_some();
     let until = core.clock.now().checked_add(WAIT_MAX).unwrap_or(jiff::Timestamp::MAX);
     let mut moved = core.log.watch();
     let mut closing = core.closing.clone();
@@ -245,7 +247,7 @@ async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Resul
         tokio::select! {
             _ = moved.changed() => {}
             () = core.clock.sleep(Duration::from_secs(5)) => {}
-            _ = closing.wait_for(|c| *c) => return Err(Stop::Here),
+            () = closed(&mut closing) => return Err(Stop::Here),
         }
     }
 }
@@ -263,8 +265,8 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     }
     let words = crate::domain::text::visible(&run.words);
     let again = match words.split_once(" because ") {
-        Some((command, reason)) => format!("{command} wait because {reason}"),
-        None => format!("{words} wait"),
+        Some((command, reason)) => format!("{command} and wait because {reason}"),
+        None => format!("{words} and wait"),
     };
     trouble.say("Wait for it, or look at it.").try_this(again).try_this(format!("/runs show {}", holder.id))
 }
@@ -346,15 +348,19 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
 
 /// The same request once more, as a new run with a new plan and a new question.
 async fn ask_again(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    let records = core.log.thread(&crate::domain::event::Subject::Run(run.id)).map_err(|e| super::core::cannot_read(&e))?;
-    let Some(Event::Invoked { invocation, actor, command, target, dry_run }) = records.into_iter().next().map(|r| r.event) else {
+    let records =
+        core.log.thread(&crate::domain::event::Subject::Run(run.id)).map_err(|e| super::core::cannot_read(&e))?;
+    let Some(Event::Invoked { invocation, actor, command, target, dry_run }) =
+        records.into_iter().next().map(|r| r.event)
+    else {
         return Ok(());
     };
     let times = invocation.event.matches("again:").count();
     if times >= ASKED_AGAIN_MAX {
         return Ok(());
     }
-    let invocation = Invocation { event: format!("again:{}:{}", run.id, invocation.event), at: core.clock.now(), ..invocation };
+    let invocation =
+        Invocation { event: format!("again:{}:{}", run.id, invocation.event), at: core.clock.now(), ..invocation };
     let event = Event::Invoked { invocation: invocation.clone(), actor, command, target, dry_run };
     let written = core.log.append(None, vec![Draft { about: About::NewRun, at: core.clock.now(), event }]).await?;
     if let Some(first) = written.first() {

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::{Act, ContainerFacts, Inspect};
-use crate::chat::outbox::Outbox;
+use crate::chat::outbox::{Delivery, Message, Outbox};
 use crate::clock::Clock;
 use crate::command::Catalogue;
 use crate::config::Config;
 use crate::domain::actor::{Account, Person, Surface};
 use crate::domain::card::Card;
 use crate::domain::event::{Event, Subject};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{Position, RunId};
 use crate::domain::invocation::Invocation;
 use crate::domain::names::{HostName, ServiceName, StackName};
 use crate::domain::trouble::{Trouble, TroubleKind};
@@ -89,7 +89,7 @@ impl Core {
         let configured = self.config.stack(stack).map(|s| s.service(service));
         let service = configured.unwrap_or_else(|| crate::config::service::Service::unnamed());
         ServiceRules {
-            health: crate::config::service::health_rule(service, &container.published, container.has_check),
+            health: crate::config::health_rule(service, &container.published, container.has_check),
             grace_s: service.grace_s(),
             proxies: service.proxies.iter().map(|p| (p.service.clone(), p.signal.clone())).collect(),
             pin: service.pin.as_ref().map(|p| (p.file.clone(), p.key.clone())),
@@ -118,7 +118,11 @@ impl Core {
             mouths.get(&invocation.place.surface).cloned()
         };
         if let Some(mouth) = mouth {
-            mouth.answer(invocation.clone(), card).await;
+            // Position 0: an answer tells of no record, so it moves no cursor.
+            let message = Message::Answer { invocation: invocation.clone(), card };
+            if mouth.send(Delivery { position: Position(0), message }).await.is_err() {
+                tracing::debug!("an answer came after the doors were closed");
+            }
         }
     }
 
@@ -162,7 +166,8 @@ impl Core {
 pub fn cannot_record(error: &AppendError) -> Trouble {
     match error {
         AppendError::Busy | AppendError::Moved(_) => {
-            Trouble::new(TroubleKind::Busy, "too much is being written at this moment. Nothing was done.").say("Say it again.")
+            Trouble::new(TroubleKind::Busy, "too much is being written at this moment. Nothing was done.")
+                .say("Say it again.")
         }
         AppendError::CannotWrite(why) => {
             Trouble::new(TroubleKind::Unavailable, format!("the record cannot be written, nothing is done: {why}"))
@@ -177,5 +182,6 @@ pub fn cannot_record(error: &AppendError) -> Trouble {
 
 /// What a person is told when the index could not be read.
 pub fn cannot_read(error: &crate::store::ReadError) -> Trouble {
-    Trouble::new(TroubleKind::Unavailable, format!("{error}. Nothing was done.")).say("It is rebuilt from the log at the next start.")
+    Trouble::new(TroubleKind::Unavailable, format!("{error}. Nothing was done."))
+        .say("It is rebuilt from the log at the next start.")
 }

@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, mpsc};
 use super::Core;
 use super::core::{cannot_read, cannot_record};
 use super::{conductor, queries, said};
-use crate::command::spec::{Action, Builtin, Query, RateLimit};
-use crate::command::{Request, TargetWord, Value, resolve_at};
+use crate::clock::closed;
+use crate::command::{Action, Builtin, RateLimit, Request, TargetWord, Value, resolve_at};
 use crate::config::stack::Stack;
 use crate::domain::actor::{Actor, Person};
 use crate::domain::event::Event;
@@ -20,8 +20,8 @@ use crate::domain::release::Wanted;
 use crate::domain::run::RunState;
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::gate;
-use crate::story::en;
 use crate::store::{About, AppendError, Draft};
+use crate::story::en;
 
 /// Invocations judged at the same time; more wait in the queue.
 const AT_ONCE: usize = 32;
@@ -33,7 +33,7 @@ pub async fn serve(core: Arc<Core>, mut queue: mpsc::Receiver<Invocation>) {
     loop {
         let invocation = tokio::select! {
             next = queue.recv() => match next { Some(i) => i, None => return },
-            _ = closing.wait_for(|c| *c) => return,
+            () = closed(&mut closing) => return,
         };
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let core = Arc::clone(&core);
@@ -75,7 +75,7 @@ async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Tro
     let mut request = core.catalogue.parse(&invocation.text)?;
     fill_from_thread(core, &mut request, invocation.place.thread);
     let person = core.person(&invocation.account);
-    gate::screen(&request.spec, &invocation.account, person)?;
+    gate::screen(&request.policy, &invocation.account, person)?;
     if !core.config.allowed_in(&invocation.place, request.command.as_str()) {
         return Err(Trouble::new(TroubleKind::Denied, format!("/{} cannot be said in this channel.", request.command)));
     }
@@ -84,7 +84,7 @@ async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Tro
         core.limits.command(&who, request.command.as_str(), rate).map_err(too_often)?;
     }
     match &request.spec.action {
-        Action::Query(Query::DryRun) => begin(core, invocation, person, &request).await,
+        _ if request.dry_run => begin(core, invocation, person, &request).await,
         Action::Query(query) => {
             let card = queries::answer(core, invocation, *query, &request).await?;
             core.answer(invocation, card).await;
@@ -102,27 +102,27 @@ async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Tro
 }
 
 /// Puts an accepted request on record and sets it going. The first visible answer follows the durable record.
-async fn begin(core: &Arc<Core>, invocation: &Invocation, person: Option<&Person>, request: &Request) -> Result<(), Trouble> {
+async fn begin(
+    core: &Arc<Core>,
+    invocation: &Invocation,
+    person: Option<&Person>,
+    request: &Request,
+) -> Result<(), Trouble> {
     let actor = match person {
         Some(person) => Actor::Person(person.id.clone()),
         None => return Err(Trouble::new(TroubleKind::Denied, "An account that is linked to nobody may only look.")),
     };
     let target = target_of(core, invocation, request)?;
     let dry_run = request.dry_run;
-    let event = Event::Invoked {
-        invocation: invocation.clone(),
-        actor,
-        command: request.plans_for().path.to_string(),
-        target,
-        dry_run,
-    };
+    let event =
+        Event::Invoked { invocation: invocation.clone(), actor, command: request.command.to_string(), target, dry_run };
     let draft = Draft { about: About::NewRun, at: core.clock.now(), event };
     match core.log.append(None, vec![draft]).await {
         Ok(written) => {
             let Some(first) = written.first() else { return Ok(()) };
             let run = RunId(first.position);
             if !dry_run {
-                core.answer(invocation, en::accepted(run, &request.plans_for().path.to_string())).await;
+                core.answer(invocation, en::accepted(run, &request.command.to_string())).await;
             }
             conductor::go_on(core, run, Some(invocation.clone()));
             if dry_run {
@@ -133,7 +133,7 @@ async fn begin(core: &Arc<Core>, invocation: &Invocation, person: Option<&Person
         Err(AppendError::Duplicate(position)) => {
             // The same delivery once more: the same answer, and nothing else.
             if core.log.run(RunId(position)).ok().flatten().is_some() {
-                core.answer(invocation, en::accepted(RunId(position), &request.plans_for().path.to_string())).await;
+                core.answer(invocation, en::accepted(RunId(position), &request.command.to_string())).await;
             }
             Ok(())
         }
@@ -162,7 +162,7 @@ fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId) {
             }
             tokio::select! {
                 _ = moved.changed() => {}
-                _ = closing.wait_for(|c| *c) => return,
+                () = closed(&mut closing) => return,
             }
         }
     });
@@ -187,12 +187,13 @@ pub fn stack_for<'c>(
 ) -> Result<&'c Stack, Trouble> {
     let known = || core.config.stacks.iter().map(|s| s.name.to_string()).collect::<Vec<_>>().join(", ");
     match said {
-        Some(name) => core
-            .config
-            .stack(name)
-            .ok_or_else(|| Trouble::new(TroubleKind::NotFound, format!("No stack is called {name}.")).say(format!("There is: {}.", known()))),
+        Some(name) => core.config.stack(name).ok_or_else(|| {
+            Trouble::new(TroubleKind::NotFound, format!("No stack is called {name}."))
+                .say(format!("There is: {}.", known()))
+        }),
         None => core.config.stack_of(&invocation.place).ok_or_else(|| {
-            Trouble::usage("This channel has no stack of its own; say which.").say(format!("As in api@NAME. There is: {}.", known()))
+            Trouble::usage("This channel has no stack of its own; say which.")
+                .say(format!("As in api@NAME. There is: {}.", known()))
         }),
     }
 }
@@ -201,7 +202,7 @@ pub fn stack_for<'c>(
 fn rate_limit(core: &Core, request: &Request) -> Option<RateLimit> {
     let by_config = core.config.limit_of(request.command.as_str()).map(|count| RateLimit { count, per_s: 60 });
     let per_hour = |r: &RateLimit| u64::from(r.count) * 3_600 / r.per_s.max(1);
-    [request.spec.rate, by_config].into_iter().flatten().min_by_key(per_hour)
+    [request.policy.rate, by_config].into_iter().flatten().min_by_key(per_hour)
 }
 
 fn run_argument(request: &Request) -> Option<RunId> {
@@ -248,8 +249,11 @@ pub fn wanted(core: &Core, run: &RunState, word: &TargetWord) -> Result<Wanted, 
 /// # Errors
 /// When there is none.
 pub fn named_run(core: &Core, request: &Request) -> Result<RunState, Trouble> {
-    let id = run_argument(request)
-        .ok_or_else(|| Trouble::usage("It does not say which run.").say("As in r42; in a run's thread it may be left out.").try_this("/runs list"))?;
+    let id = run_argument(request).ok_or_else(|| {
+        Trouble::usage("It does not say which run.")
+            .say("As in r42; in a run's thread it may be left out.")
+            .try_this("/runs list")
+    })?;
     core.log
         .run(id)
         .map_err(|e| cannot_read(&e))?

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::chat::MessageKey;
-use crate::chat::outbox::{Delivery, How as Mouth, Outbox};
+use crate::chat::outbox::{Delivery, InThread, Message, Outbox};
+use crate::clock::closed;
 use crate::domain::actor::Surface;
 use crate::domain::event::Subject;
 use crate::domain::ids::{Position, RunId};
 use crate::domain::run::{RunState, fold};
 use crate::store::Record;
-use crate::story::{self, How};
+use crate::story::{self, How, Told};
 
 /// Records read at a time.
 const PAGE: usize = 256;
@@ -57,7 +58,7 @@ pub async fn narrate(core: Arc<Core>, surface: Surface, outbox: Arc<Outbox>) {
                     tracing::warn!(%error, "the outbox cursor cannot be written; some messages may come twice after a restart");
                 }
             }
-            _ = closing.wait_for(|c| *c) => return,
+            () = closed(&mut closing) => return,
         }
     }
 }
@@ -66,15 +67,10 @@ async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap
     let Some(Subject::Run(id)) = &record.subject else { return };
     let Some(run) = state_at(core, runs, *id, record) else { return };
     if run.place.surface == surface {
-        for told in story::tell(&run, record.position, record.at, &record.event) {
-            let how = match told.how {
-                How::Post => Mouth::Post,
-                How::Edit => Mouth::Edit,
-                How::Reply => Mouth::Reply,
-                How::Ask => Mouth::Ask,
-            };
-            let key = MessageKey(told.key);
-            outbox.send(Delivery { position: record.position, how, place: run.place.clone(), run: *id, key, card: told.card }).await;
+        let all = story::tell(&run, record.position, record.at, &record.event);
+        let deliveries = all.into_iter().map(|told| delivery(&run, record.position, told)).collect();
+        if outbox.send_all(deliveries).await.is_err() {
+            return; // the doors are closing; it is told again after the next start
         }
     }
     if run.ended() {
@@ -108,7 +104,19 @@ async fn tell_progress(
     for (id, words) in words {
         let Some(run) = runs.get(id).filter(|r| r.place.surface == surface) else { continue };
         let card = story::en::run_card(run, core.clock.now(), Some(words));
-        let key = MessageKey(story::card_key(run));
-        outbox.send(Delivery { position: run.last, how: Mouth::Edit, place: run.place.clone(), run: *id, key, card }).await;
+        let told = Told { how: How::Edit, key: story::card_key(run), card };
+        // Position 0: progress is on no record, so it moves no cursor.
+        let _ = outbox.send(delivery(run, Position(0), told)).await;
     }
+}
+
+fn delivery(run: &RunState, position: Position, told: Told) -> Delivery {
+    let message = InThread { place: run.place.clone(), run: run.id, key: MessageKey(told.key), card: told.card };
+    let message = match told.how {
+        How::Post => Message::Post(message),
+        How::Edit => Message::Edit(message),
+        How::Reply => Message::Reply(message),
+        How::Ask => Message::Ask(message),
+    };
+    Delivery { position, message }
 }

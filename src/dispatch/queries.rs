@@ -3,7 +3,7 @@
 use super::Core;
 use super::core::cannot_read;
 use super::intake::{named_run, stack_for};
-use crate::command::spec::Query;
+use crate::command::Query;
 use crate::command::{Request, Value};
 use crate::domain::card::Card;
 use crate::domain::event::Subject;
@@ -27,20 +27,24 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
     let now = core.clock.now();
     match query {
         Query::Help => match request.arguments.get("command") {
-            Some(Value::Command(path)) => Ok(core.catalogue.help_on(path)),
-            _ => Ok(core.catalogue.help()),
+            Some(Value::Command(path)) => Ok(core.catalogue.help(Some(path))),
+            _ => Ok(core.catalogue.help(None)),
         },
         Query::Releases => {
-            let word = request.arguments.service("service").ok_or_else(|| Trouble::usage("It does not say which service."))?;
+            let word =
+                request.arguments.service("service").ok_or_else(|| Trouble::usage("It does not say which service."))?;
             let stack = stack_for(core, invocation, word.stack.as_ref())?;
             let target = stack.target();
             let history = core.log.history(&target, &word.service).map_err(|e| cannot_read(&e))?;
             if history.releases.is_empty() {
                 let known = core.services.lock().ok().and_then(|s| s.get(&stack.name).cloned()).unwrap_or_default();
                 let names: Vec<String> = known.iter().map(ToString::to_string).collect();
-                return Err(Trouble::new(TroubleKind::NotFound, format!("nothing is on record for {} on {target}.", word.service))
-                    .say(format!("It has: {}.", names.join(", ")))
-                    .try_this("/status"));
+                return Err(Trouble::new(
+                    TroubleKind::NotFound,
+                    format!("nothing is on record for {} on {target}.", word.service),
+                )
+                .say(format!("It has: {}.", names.join(", ")))
+                .try_this("/status"));
             }
             let mut gone = Vec::new();
             let host = core.host(&target.host)?;
@@ -100,7 +104,10 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
 
 async fn verify(core: &Core) -> Result<Card, Trouble> {
     let Some(folder) = core.store_folder.clone() else {
-        return Err(Trouble::new(TroubleKind::Unavailable, "this Sternway keeps its log in memory; there is no file to verify."));
+        return Err(Trouble::new(
+            TroubleKind::Unavailable,
+            "this Sternway keeps its log in memory; there is no file to verify.",
+        ));
     };
     // A verification reads the whole log: on a thread of its own, so that nothing waits for it.
     let result = tokio::task::spawn_blocking(move || crate::store::verify::verify(&folder)).await;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{Core, Host};
 use crate::agent::{ContainerFacts, ContainerState, StackFacts};
+use crate::clock::closed;
 use crate::config::stack::Stack;
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::{ReleaseId, RunId};
@@ -43,7 +44,7 @@ pub async fn keep_releases(core: Arc<Core>, stack: Stack) {
         tokio::select! {
             () = core.clock.sleep(pause) => {}
             () = hinted(&mut hints, &stack) => {}
-            _ = closing.wait_for(|c| *c) => return,
+            () = closed(&mut closing) => return,
         }
     }
 }
@@ -199,5 +200,6 @@ async fn prove(
         return false;
     }
     let target = stack.target();
-    write(core, &target, service, Event::ReleaseProven { target: target.clone(), service: service.clone(), release }).await
+    write(core, &target, service, Event::ReleaseProven { target: target.clone(), service: service.clone(), release })
+        .await
 }

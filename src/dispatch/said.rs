@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::core::{DECIDE_TRIES, cannot_read, cannot_record};
 use super::{Core, conductor, intake};
-use crate::command::spec::Builtin;
-use crate::command::{Request, Value};
+use crate::command::{Builtin, Request, Value};
 use crate::domain::actor::{Actor, Person};
 use crate::domain::card::{Card, Tone, code, strong, text};
 use crate::domain::event::Event;
@@ -29,7 +28,8 @@ pub async fn about_a_run(
     what: Builtin,
     request: &Request,
 ) -> Result<(), Trouble> {
-    let person = person.ok_or_else(|| Trouble::new(TroubleKind::Denied, "An account that is linked to nobody may only look."))?;
+    let person = person
+        .ok_or_else(|| Trouble::new(TroubleKind::Denied, "An account that is linked to nobody may only look."))?;
     let reason = request.reason.as_deref().unwrap_or_default();
     for _ in 0..DECIDE_TRIES {
         let head = core.log.head();
@@ -42,7 +42,8 @@ pub async fn about_a_run(
         };
         let granted = events.iter().any(|e| matches!(e, Event::Granted { .. }));
         let ended = events.iter().any(|e| matches!(e, Event::Ended { .. }));
-        let mut all = vec![Event::Said { invocation: invocation.clone(), actor: Some(Actor::Person(person.id.clone())) }];
+        let mut all =
+            vec![Event::Said { invocation: invocation.clone(), actor: Some(Actor::Person(person.id.clone())) }];
         all.extend(events);
         match core.log.append(Some(head.position), core.drafts(run.id, all)).await {
             Ok(_) => {
@@ -70,11 +71,14 @@ fn subject(core: &Core, what: Builtin, request: &Request) -> Result<(RunState, O
         return Ok((intake::named_run(core, request)?, None));
     }
     let Some(Value::Approval(id)) = request.arguments.get("approval") else {
-        return Err(Trouble::usage("It does not say which approval.").say("As in a45; in a run's thread it may be left out.").try_this("/runs list"));
+        return Err(Trouble::usage("It does not say which approval.")
+            .say("As in a45; in a run's thread it may be left out.")
+            .try_this("/runs list"));
     };
     let run = core.log.run_of_approval(*id).map_err(|e| cannot_read(&e))?;
-    run.map(|run| (run, Some(*id)))
-        .ok_or_else(|| Trouble::new(TroubleKind::NotFound, format!("There is no approval {id}.")).try_this("/runs list"))
+    run.map(|run| (run, Some(*id))).ok_or_else(|| {
+        Trouble::new(TroubleKind::NotFound, format!("There is no approval {id}.")).try_this("/runs list")
+    })
 }
 
 /// The role that may cancel beside the requester: the one that may approve it, `approver` when none was asked.
@@ -85,7 +89,7 @@ fn cancelled_by(core: &Core, run: &RunState) -> RoleName {
             let request = conductor::understand(core, run).ok()?;
             request.spec.approval.as_ref().map(|a| a.from.clone())
         })
-        .unwrap_or_else(crate::command::spec::approver)
+        .unwrap_or_else(approver)
 }
 
 fn heard(what: Builtin, run: &RunState, granted: bool) -> Card {
@@ -96,4 +100,9 @@ fn heard(what: Builtin, run: &RunState, granted: bool) -> Card {
         _ => "cancelled: ",
     };
     Card::new(Tone::Plain, vec![text(words), code(run.id), text(" "), strong(&run.command)])
+}
+
+/// Who may cancel what nobody has to approve.
+fn approver() -> RoleName {
+    RoleName::parse("approver").expect("a fixed name that is valid")
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::core::{DECIDE_TRIES, cannot_read, cannot_record};
 use super::{Core, conductor, intake};
 use crate::command::Request;
-use crate::command::spec::{Action, Builtin};
+use crate::command::{Action, Builtin};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::plan::{Plan, PlanNotes, PlannedStep, StepAction, Undo, WayOut};
 use crate::domain::run::{RunState, Status};
@@ -33,8 +33,10 @@ pub fn check(core: &Core, request: &Request, builtin: Builtin) -> Result<RunStat
     let run = intake::named_run(core, request)?;
     match run.status {
         Status::Stuck { .. } if run.way.is_none() => Ok(run),
-        Status::Stuck { .. } => Err(Trouble::new(TroubleKind::Busy, format!("a way out of {} was chosen already.", run.id))
-            .try_this(format!("/runs show {}", run.id))),
+        Status::Stuck { .. } => {
+            Err(Trouble::new(TroubleKind::Busy, format!("a way out of {} was chosen already.", run.id))
+                .try_this(format!("/runs show {}", run.id)))
+        }
         _ => Err(Trouble::new(
             TroubleKind::NotFound,
             format!("{} is not stuck, so there is nothing to {}.", run.id, way(builtin).as_str()),
@@ -89,10 +91,13 @@ pub async fn lead_out(core: &Arc<Core>, run: &RunState, plan: &Plan) -> Result<(
     for _ in 0..DECIDE_TRIES {
         let position = core.log.head().position;
         let stuck = core.log.run(*stuck_id).map_err(|e| cannot_read(&e))?;
-        let unchanged = stuck.as_ref().is_some_and(|s| s.last.to_string() == *head && matches!(s.status, Status::Stuck { .. }));
+        let unchanged =
+            stuck.as_ref().is_some_and(|s| s.last.to_string() == *head && matches!(s.status, Status::Stuck { .. }));
         if !unchanged {
             let differences = vec![format!("{stuck_id} has moved on since it was asked")];
-            core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]).await.map_err(|e| cannot_record(&e))?;
+            core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }])
+                .await
+                .map_err(|e| cannot_record(&e))?;
             return Ok(());
         }
         let mut batch = core.drafts(*stuck_id, vec![Event::Resolved { way: *way, by: run.id }]);

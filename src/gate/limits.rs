@@ -13,7 +13,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
-use crate::command::spec::RateLimit;
+use crate::command::RateLimit;
 use crate::domain::actor::Account;
 
 /// Keys kept per limiter before idle ones are forgotten; a flood of made-up accounts cannot grow it further.

@@ -9,7 +9,7 @@ pub mod differences;
 pub mod limits;
 pub mod votes;
 
-use crate::command::spec::{ApprovalRule, CommandSpec, Risk, Waived, Who};
+use crate::command::{ApprovalRule, CommandSpec, Risk, Waived, Who};
 use crate::domain::actor::{Account, Person};
 use crate::domain::ids::RunId;
 use crate::domain::plan::{Plan, PlanNotes, StepAction, Undo};

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::decide::{Heard, Knows, Next, Rules, decide};
 use crate::agent::{Act, ActError, Observed, Order};
-use crate::clock::Clock;
+use crate::clock::{Clock, closed};
 use crate::domain::event::{Event, Outcome, Subject, Token};
 use crate::domain::ids::{Position, RunId};
 use crate::domain::plan::{Input, Plan, StepAction, StepOutput, Undo};
@@ -119,7 +119,7 @@ impl Driver {
         let mut closing = self.closing.clone();
         tokio::select! {
             () = self.clock.sleep(time) => true,
-            _ = closing.wait_for(|c| *c) => false,
+            () = closed(&mut closing) => false,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::agent::{ContainerFacts, ContainerState, ImageFound, Inspect, LookError, PinFacts, StackFacts};
-use crate::command::spec::StepKind;
+use crate::command::StepKind;
 use crate::domain::actor::Actor;
 use crate::domain::ids::ReleaseId;
 use crate::domain::names::{ProjectName, ServiceName, Target};

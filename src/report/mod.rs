@@ -27,10 +27,16 @@ pub struct ServiceStatus {
 
 /// `/releases api`.
 pub fn releases(target: &Target, service: &ServiceName, history: &History, gone: &[ReleaseId], now: Timestamp) -> Card {
-    let mut card = Card::new(Tone::Plain, vec![text("Releases of "), strong(service.as_str()), text(" on "), code(target)]);
+    let mut card =
+        Card::new(Tone::Plain, vec![text("Releases of "), strong(service.as_str()), text(" on "), code(target)]);
     for release in history.releases.iter().rev() {
         let current = history.current == Some(release.id);
-        let mut line = vec![text(if current { "▶ " } else { "  " }), code(release.id), text(" "), code(visible(&release.handles.reference))];
+        let mut line = vec![
+            text(if current { "▶ " } else { "  " }),
+            code(release.id),
+            text(" "),
+            code(visible(&release.handles.reference)),
+        ];
         line.push(text(format!(" {}", release.handles.fingerprint.short())));
         let mut words = vec![if release.proven.is_some() { "proven".to_owned() } else { "unproven".to_owned() }];
         if let Some(run) = release.left_by {
@@ -60,8 +66,15 @@ pub fn status(
     now: Timestamp,
 ) -> Card {
     let well = services.iter().all(|s| matches!(s.health, Some(Ok(()))));
-    let tone = if trouble.is_some() { Tone::Bad } else if well { Tone::Good } else { Tone::Warn };
-    let mut card = Card::new(tone, vec![strong(target.to_string()), text(format!(", engine {}", visible(&engine.version)))]);
+    let tone = if trouble.is_some() {
+        Tone::Bad
+    } else if well {
+        Tone::Good
+    } else {
+        Tone::Warn
+    };
+    let mut card =
+        Card::new(tone, vec![strong(target.to_string()), text(format!(", engine {}", visible(&engine.version)))]);
     if let Some(why) = trouble {
         card = card.line(vec![strong("the record cannot be written, nothing is done: "), text(visible(why))]);
     }
@@ -93,7 +106,8 @@ pub fn status(
         card = card.line(vec![text("no containers of this project on this host")]);
     }
     match holder {
-        Some(run) => card.line(vec![text("held by "), code(run.id), text(format!(" ({} by {})", run.command, run.requester))])
+        Some(run) => card
+            .line(vec![text("held by "), code(run.id), text(format!(" ({} by {})", run.command, run.requester))])
             .button("Show", format!("/runs show {}", run.id)),
         None => card,
     }
@@ -178,7 +192,12 @@ pub fn records(records: &[Record]) -> Card {
 
 fn record_line(record: &Record) -> Line {
     let at = record.at.strftime("%H:%M:%S").to_string();
-    vec![code(record.position), text(format!(" {at} ")), strong(name_of(&record.event)), text(record_words(&record.event))]
+    vec![
+        code(record.position),
+        text(format!(" {at} ")),
+        strong(name_of(&record.event)),
+        text(record_words(&record.event)),
+    ]
 }
 
 fn record_words(event: &Event) -> String {
@@ -194,12 +213,19 @@ fn record_words(event: &Event) -> String {
         }
         Event::Refused { account, tried, why, .. } => format!(" {account}: {tried}: {why}"),
         Event::RefusalsCounted { account, count, last } => format!(" {account}: {count} more, last {last}"),
-        Event::Planned { hash, .. } | Event::Passed { plan_hash: hash } => format!(" plan {}", crate::domain::plan::Plan::short_hash(hash)),
-        Event::ApprovalAsked { needs, expires, .. } => format!(": {} from {} until {}", needs.count, needs.role, date_time(*expires)),
+        Event::Planned { hash, .. } | Event::Passed { plan_hash: hash } => {
+            format!(" plan {}", crate::domain::plan::Plan::short_hash(hash))
+        }
+        Event::ApprovalAsked { needs, expires, .. } => {
+            format!(": {} from {} until {}", needs.count, needs.role, date_time(*expires))
+        }
         Event::Approved { by, account, reason, .. } => format!(" by {by} ({account}) {reason}"),
         Event::Granted { approval } => format!(" {approval}"),
         Event::RunClaimed { target, .. } => format!(" {target}"),
-        Event::StepIntent { step } | Event::StepDone { step, .. } | Event::UndoIntent { step } | Event::UndoDone { step } => {
+        Event::StepIntent { step }
+        | Event::StepDone { step, .. }
+        | Event::UndoIntent { step }
+        | Event::UndoDone { step } => {
             format!(" step {}", step + 1)
         }
         Event::StepFailed { step, why } => format!(" step {}: {why}", step + 1),
@@ -233,8 +259,16 @@ fn outcome_words(outcome: &Outcome) -> String {
 /// `/audit verify`.
 pub fn verified(outcome: Result<crate::store::verify::Verified, crate::store::verify::Damage>) -> Card {
     match outcome {
-        Ok(good) => Card::new(Tone::Good, vec![strong("The record is whole: "), text(format!("{} records, ", good.records)), text("head "), code(&good.head.to_string()[..16])])
-            .line(vec![text("A cut-off end shows only against a copy kept elsewhere: note size and head.")]),
+        Ok(good) => Card::new(
+            Tone::Good,
+            vec![
+                strong("The record is whole: "),
+                text(format!("{} records, ", good.records)),
+                text("head "),
+                code(&good.head.hash.to_string()[..16]),
+            ],
+        )
+        .line(vec![text("A cut-off end shows only against a copy kept elsewhere: note size and head.")]),
         Err(damage) => Card::new(Tone::Bad, vec![strong("THE RECORD WAS CHANGED: "), text(damage.to_string())])
             .line(vec![text("Do not trust what comes after it; keep the files as they are.")]),
     }
@@ -244,7 +278,8 @@ pub fn verified(outcome: Result<crate::store::verify::Verified, crate::store::ve
 pub fn export_hint(folder: Option<&std::path::Path>) -> Card {
     let card = Card::new(Tone::Plain, vec![text("The record is exported on the host, not through chat:")]);
     match folder {
-        Some(_) => card.line(vec![code("sternway audit export --config FILE > audit.jsonl")])
+        Some(_) => card
+            .line(vec![code("sternway audit export --config FILE > audit.jsonl")])
             .line(vec![text("It works while Sternway runs, and needs no database.")]),
         None => card.line(vec![text("This Sternway keeps its log in memory.")]),
     }
