@@ -1,7 +1,12 @@
 //! The log: one suite that every implementation passes, and what only files have to stand.
 
+#![allow(unreachable_pub)] // helpers are shared among modules of one test
+
 mod broken;
 mod conformance;
+mod crash;
+mod damage;
+mod full;
 mod samples;
 mod world;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sternway::domain::actor::{Account, Actor, Surface};
 use sternway::domain::event::{Event, Needs, Outcome, Subject};
-use sternway::domain::ids::{ApprovalId, Position, ReleaseId, RunId};
+use sternway::domain::ids::{ApprovalId, ReleaseId, RunId};
 use sternway::domain::invocation::{Invocation, Place};
 use sternway::domain::names::{Fingerprint, HostName, PersonId, ProjectName, RoleName, ServiceName, StackName, Target};
 use sternway::domain::plan::{
@@ -196,8 +196,4 @@ pub fn to_the_end(stack: &str) -> Vec<Event> {
         step_done(0),
         ended(Outcome::Done),
     ]
-}
-
-pub fn position(n: u64) -> Position {
-    Position(n)
 }
