@@ -11,7 +11,9 @@ pub mod docker;
 mod docker_events;
 mod docker_raw;
 pub mod engine;
+pub mod fault;
 pub mod fingerprint;
+pub mod sim;
 
 use std::collections::BTreeMap;
 
