@@ -6,5 +6,6 @@
 pub mod agent;
 pub mod chat;
 pub mod clock;
+pub mod command;
 pub mod domain;
 pub mod store;

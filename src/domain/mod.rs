@@ -15,3 +15,4 @@ pub mod plan;
 pub mod release;
 pub mod run;
 pub mod text;
+pub mod trouble;
