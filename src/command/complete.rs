@@ -275,11 +275,6 @@ impl Found {
     }
 
     fn sorted(mut self) -> Vec<Suggestion> {
-        // Two letters are in too many words: where they begin one, only what they begin is meant.
-        let begun = self.found.iter().any(|(rank, _)| *rank == 0);
-        if begun && self.typed.chars().count() < 3 {
-            self.found.retain(|(rank, _)| *rank == 0);
-        }
         self.found.sort_by_key(|(rank, _)| *rank);
         self.found.into_iter().map(|(_, s)| s).take(SUGGESTIONS_MAX).collect()
     }

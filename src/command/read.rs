@@ -136,13 +136,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A key is missing here; not told where one of that name was there and could not be read.
-    pub(super) fn lacks(&mut self, at: Range<usize>, key: &str, message: impl Into<String>) {
-        if !self.bad.iter().any(|bad| bad.key == key) {
-            self.wrong(at, key, message);
-        }
-    }
-
     /// Reads the whole file. What could be read is given even when something was wrong, so that the rules can
     /// find more of it; `None` when it is no TOML.
     pub(super) fn read(&mut self) -> Option<RawFile> {

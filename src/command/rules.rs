@@ -143,7 +143,7 @@ fn inherited<'r, T>(
 fn command(reader: &mut Reader<'_>, path: CommandPath, own: &RawCommand, top: Option<&RawCommand>) -> Option<Checked> {
     let span = own.name.as_ref().map_or_else(|| own.span.clone(), At::span);
     let missing = |reader: &mut Reader<'_>, key: &str, valid: String| {
-        reader.lacks(span.clone(), key, format!("`{path}` has to say this; valid: {valid}"));
+        reader.wrong(span.clone(), key, format!("`{path}` has to say this; valid: {valid}"));
     };
 
     let kind = inherited(own, top, |r| &r.kind).map(|k| *k.get_ref());
@@ -230,7 +230,7 @@ fn action(
             reader.wrong(does.span(), "does", "a procedure has `steps` instead");
         }
         let Some(steps) = &own.steps else {
-            reader.lacks(
+            reader.wrong(
                 span.clone(),
                 "steps",
                 format!("`{path}` is a procedure and has no steps; valid: {}", words::<super::spec::StepKind>()),
@@ -244,7 +244,7 @@ fn action(
     }
     let Some(does) = &own.does else {
         let valid = if kind == Kind::Query { words::<super::spec::Query>() } else { words::<super::spec::Builtin>() };
-        reader.lacks(span.clone(), "does", format!("`{path}` has to say what it does; valid: {valid}"));
+        reader.wrong(span.clone(), "does", format!("`{path}` has to say what it does; valid: {valid}"));
         return None;
     };
     if kind == Kind::Query {
@@ -258,7 +258,7 @@ fn approval(reader: &mut Reader<'_>, raw: &At<RawApproval>) -> Option<ApprovalRu
     let RawApproval { from, count, waived, expires } = raw.get_ref();
     let mut needs = |there: bool, key: &str, valid: &str| {
         if !there {
-            reader.lacks(raw.span(), key, format!("an approval has to say this; valid: {valid}"));
+            reader.wrong(raw.span(), key, format!("an approval has to say this; valid: {valid}"));
         }
     };
     needs(from.is_some(), "from", "a role");
@@ -279,7 +279,7 @@ fn approval(reader: &mut Reader<'_>, raw: &At<RawApproval>) -> Option<ApprovalRu
 fn rate(reader: &mut Reader<'_>, raw: &At<RawRate>) -> Option<RateLimit> {
     let RawRate { count, per } = raw.get_ref();
     let (Some(count), Some(per)) = (count, per) else {
-        reader.lacks(raw.span(), "rate", "a rate looks like { count = 5, per = \"10m\" }");
+        reader.wrong(raw.span(), "rate", "a rate looks like { count = 5, per = \"10m\" }");
         return None;
     };
     if !(1..=RATE_MAX).contains(count.get_ref()) {
@@ -393,7 +393,7 @@ fn argument(reader: &mut Reader<'_>, raw: &RawArgument) -> Option<ArgumentSpec> 
         }
     }
     let Some(word) = &raw.kind else {
-        reader.lacks(raw.span.clone(), "type", format!("an argument has to say this; valid: {}", words::<TypeWord>()));
+        reader.wrong(raw.span.clone(), "type", format!("an argument has to say this; valid: {}", words::<TypeWord>()));
         return None;
     };
     let word = *word.get_ref();
@@ -461,7 +461,7 @@ fn usual_source(word: TypeWord) -> Source {
 
 fn choices(reader: &mut Reader<'_>, raw: &RawArgument) -> Vec<String> {
     let Some(list) = &raw.choices else {
-        reader.lacks(raw.span.clone(), "choices", "a choice has to list its choices");
+        reader.wrong(raw.span.clone(), "choices", "a choice has to list its choices");
         return Vec::new();
     };
     if list.get_ref().is_empty() || list.get_ref().len() > CHOICES_MAX {
@@ -485,7 +485,7 @@ fn required_text(reader: &mut Reader<'_>, raw: &Option<At<String>>, span: Range<
     match raw {
         Some(at) => Some(at.get_ref().clone()),
         None => {
-            reader.lacks(span, key, "this has to be said");
+            reader.wrong(span, key, "this has to be said");
             None
         }
     }
