@@ -9,6 +9,7 @@ pub mod chat;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod demo;
 pub mod dispatch;
 pub mod domain;
 pub mod gate;
