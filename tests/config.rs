@@ -282,6 +282,25 @@ fn a_secret_written_into_the_file_is_refused_and_not_repeated() {
     }
 }
 
+proptest::proptest! {
+    /// Whatever a slip of the hand makes of the file, it is taken or refused with a place, and never a crash.
+    #[test]
+    fn a_slip_of_the_hand_is_taken_or_refused_with_its_place(
+        at in 0..EXAMPLE.len(), length in 0usize..12, typed in "[\\[\\]{}\"'=#.,a-z0-9 \\né]{0,4}"
+    ) {
+        let from = (0..=at).rev().find(|i| EXAMPLE.is_char_boundary(*i)).unwrap_or(0);
+        let to = (0..=(from + length).min(EXAMPLE.len())).rev().find(|i| EXAMPLE.is_char_boundary(*i)).unwrap_or(from);
+        let text = format!("{}{typed}{}", &EXAMPLE[..from], &EXAMPLE[to.max(from)..]);
+        if let Err(problems) = Config::parse("s.toml", &text) {
+            proptest::prop_assert!(!problems.is_empty());
+            for problem in &problems {
+                proptest::prop_assert!(problem.line <= text.lines().count() + 1, "{problem}");
+                proptest::prop_assert!(problem.to_string().starts_with("s.toml:"), "{problem}");
+            }
+        }
+    }
+}
+
 // ---- the file itself
 
 #[test]

@@ -43,6 +43,8 @@ fn the_policy_hash_stays_the_same_when_nothing_that_governs_changes() {
         assert_eq!(good(&EXAMPLE.replacen(from, to, 1)).hash(), before, "{from} → {to}");
     }
     let two = |a: &str, b: &str| good(&format!("{a}{b}")).hash();
+    let person = |ids: &str| good(&format!("{STACK}[[person]]\nid = 'a'\naccounts = {{ console = [{ids}] }}\n")).hash();
+    assert_eq!(person("'uid:1', 'uid:2'"), person("'uid:2', 'uid:1'"), "nor does the order of accounts");
     let (a, b) = ("[[stack]]\nname = \"a\"\n", "[[stack]]\nname = \"b\"\n");
     assert_eq!(two(a, b), two(b, a), "the order of the file governs nothing");
 }
