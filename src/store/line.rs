@@ -191,7 +191,8 @@ mod tests {
             bad[at] = b'X';
             assert!(Line::cut(&bad).is_none(), "byte {at} of the head was changed");
         }
-        for len in 0..out.len() {
+        // One byte less still ends in a brace, that of the event; its hash tells.
+        for len in 0..out.len() - 1 {
             assert!(Line::cut(&out[..len]).is_none(), "only {len} bytes");
         }
     }

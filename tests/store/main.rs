@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)] // helpers are shared among modules of one test
 
+mod audit;
 mod broken;
 mod conformance;
 mod crash;

@@ -13,6 +13,8 @@ mod index;
 mod layout;
 mod open;
 mod sled_table;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::PathBuf;
