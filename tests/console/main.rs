@@ -1,6 +1,8 @@
 //! The console over a real Unix socket: several clients, hostile ones among them, scripts, and a bot that
 //! goes away and comes back.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // helpers of tests, outside of test functions
+
 use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
