@@ -11,10 +11,11 @@ use super::catalogue::Catalogue;
 use super::line;
 use super::parse::{command_word, next};
 use super::rules::REASON_WORDS;
-use super::spec::{ArgumentSpec, ArgumentType, CommandPath, CommandSpec, Presence, ReasonRule};
+use super::spec::{ArgumentSpec, ArgumentType, CommandPath, CommandSpec, Presence};
 use super::suggest::closest;
 use super::tokens::{Word, Words, is_blank};
 use super::value::{Arguments, ServiceWord, TargetWord, Value, read_duration};
+use super::words::ReasonRule;
 
 /// Longest reason and longest text, in characters. It stands on a card and in the log for good.
 pub const REASON_MAX: usize = 500;

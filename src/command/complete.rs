@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::arguments::{Introduced, introduced};
 use super::catalogue::{Catalogue, Shape};
 use super::parse::{LINE_MAX, PRODUCT, command_word};
-use super::spec::{ArgumentSpec, ArgumentType, CommandSpec, ReasonRule, Source};
+use super::spec::{ArgumentSpec, ArgumentType, CommandSpec};
 use super::tokens::{Word, Words, is_blank};
+use super::words::{ReasonRule, Source};
 
 /// Most suggestions given: Discord takes 25 (discord.md section 7).
 pub const SUGGESTIONS_MAX: usize = 25;
@@ -275,6 +276,11 @@ impl Found {
     }
 
     fn sorted(mut self) -> Vec<Suggestion> {
+        // Two letters are in too many words: where they begin one, only what they begin is meant.
+        let begun = self.found.iter().any(|(rank, _)| *rank == 0);
+        if begun && self.typed.chars().count() < 3 {
+            self.found.retain(|(rank, _)| *rank == 0);
+        }
         self.found.sort_by_key(|(rank, _)| *rank);
         self.found.into_iter().map(|(_, s)| s).take(SUGGESTIONS_MAX).collect()
     }

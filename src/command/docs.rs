@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::catalogue::{Catalogue, Command, Shape};
-use super::spec::{Action, CommandSpec, Lock, Presence, ReasonRule, Waived};
+use super::spec::{Action, CommandSpec, Presence};
 use super::value::show_duration;
+use super::words::{Lock, ReasonRule, Waived};
 
 /// Votes in a sentence; `None` where there is nothing to vote on.
 pub(super) fn consent(spec: &CommandSpec) -> Option<String> {
@@ -22,6 +23,12 @@ pub(super) fn often(spec: &CommandSpec) -> Option<String> {
     let rate = spec.rate?;
     let times = if rate.count == 1 { "once".to_owned() } else { format!("{} times", rate.count) };
     Some(format!("At most {times} in {} per person", show_duration(rate.per_s)))
+}
+
+/// A short description as a sentence of its own, its full stop left out.
+pub(super) fn sentence(short: &str) -> String {
+    let mut letters = short.trim_end_matches('.').chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 impl Catalogue {
@@ -54,7 +61,7 @@ impl Catalogue {
 
 fn section(out: &mut String, command: &Command) {
     if let Shape::Group { default, .. } = &command.shape {
-        let _ = write!(out, "\n## {}\n\n{}.\n", command.name, command.short.trim_end_matches('.'));
+        let _ = write!(out, "\n## {}\n\n{}.\n", command.name, sentence(&command.short));
         if !command.long.is_empty() {
             let _ = write!(out, "\n{}\n", command.long);
         }
@@ -72,7 +79,7 @@ fn section(out: &mut String, command: &Command) {
 }
 
 fn describe(out: &mut String, spec: &CommandSpec) {
-    let _ = write!(out, "\n{}.\n\n```text\n{}\n```\n", spec.short.trim_end_matches('.'), spec.usage());
+    let _ = write!(out, "\n{}.\n\n```text\n{}\n```\n", sentence(&spec.short), spec.usage());
     if !spec.long.is_empty() {
         let _ = write!(out, "\n{}\n", spec.long);
     }

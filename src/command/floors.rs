@@ -4,9 +4,8 @@
 use std::ops::Range;
 
 use super::read::Reader;
-use super::spec::{
-    Action, ArgumentType, Builtin, CommandSpec, Lock, Presence, Query, ReasonRule, Risk, StepKind, Waived, Who,
-};
+use super::spec::{Action, ArgumentType, CommandSpec, Presence, Who};
+use super::words::{Builtin, Lock, Query, ReasonRule, Risk, StepKind, Waived};
 
 /// Fewest votes for whatever makes a plan that changes something.
 pub const VOTES_FLOOR: u32 = 1;

@@ -5,7 +5,7 @@ use crate::domain::text::shorten;
 use crate::domain::trouble::{COLUMNS, ROWS};
 
 use super::catalogue::{Catalogue, Command, Found};
-use super::docs::{consent, often};
+use super::docs::{consent, often, sentence};
 use super::spec::{CommandPath, CommandSpec};
 
 impl Catalogue {
@@ -17,7 +17,7 @@ impl Catalogue {
             Some(Found::Spec(spec)) => one(spec),
             Some(Found::DryRun(dry, spec)) => {
                 let mut card = one(spec);
-                card.lines.insert(0, vec![text(shorten(&dry.short, COLUMNS))]);
+                card.lines.insert(0, vec![text(shorten(&sentence(&dry.short), COLUMNS))]);
                 card
             }
         }
@@ -69,7 +69,7 @@ fn group(command: &Command) -> Card {
 }
 
 fn one(spec: &CommandSpec) -> Card {
-    let mut card = Card::new(Tone::Plain, vec![strong(shorten(&spec.short, 2 * COLUMNS))]);
+    let mut card = Card::new(Tone::Plain, vec![strong(shorten(&sentence(&spec.short), 2 * COLUMNS))]);
     card = card.line(vec![code(shorten(&spec.usage(), 3 * COLUMNS))]);
     card = card.line(vec![text("Who: "), text(shorten(&spec.who.to_string(), COLUMNS - 5))]);
     if let Some(votes) = consent(spec) {

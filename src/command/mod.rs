@@ -10,6 +10,7 @@
 //! Why so: a person who reads no Rust can review one file and know who may do what; and what they type on a
 //! phone at two in the morning is understood as meant, or answered with the very line to type instead.
 
+mod argument_rules;
 mod arguments;
 mod catalogue;
 mod complete;
@@ -26,6 +27,7 @@ mod spec;
 mod suggest;
 mod tokens;
 mod value;
+mod words;
 
 pub use arguments::REASON_MAX;
 pub use catalogue::{BadFiles, COMMANDS_MAX, Catalogue, Command, CommandFile, Found, Loaded, Shape};
@@ -35,8 +37,6 @@ pub use moment::{ClockZone, Moment, resolve_at};
 pub use parse::{LINE_MAX, PRODUCT, Request};
 pub use read::{Bad, FILE_MAX};
 pub use register::{SLACK_RESERVED, SlackCommands};
-pub use spec::{
-    Action, ApprovalRule, ArgumentSpec, ArgumentType, Builtin, CommandPath, CommandSpec, Kind, Lock, Presence, Query,
-    RateLimit, ReasonRule, Risk, Source, StepKind, TypeWord, Vocabulary, Waived, Who,
-};
+pub use spec::{Action, ApprovalRule, ArgumentSpec, ArgumentType, CommandPath, CommandSpec, Presence, RateLimit, Who};
 pub use value::{Arguments, ServiceWord, TargetWord, Value, read_duration, show_duration};
+pub use words::{Builtin, Kind, Lock, Query, ReasonRule, Risk, Source, StepKind, TypeWord, Vocabulary, Waived};

@@ -11,9 +11,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::domain::text::is_hidden;
 
-use super::spec::{Kind, Lock, ReasonRule, Risk, Source, StepKind, TypeWord, Vocabulary, Waived};
 use super::suggest::closest;
 use super::value::read_duration;
+use super::words::{Kind, Lock, ReasonRule, Risk, Source, StepKind, TypeWord, Vocabulary, Waived};
 
 /// Longest command file, in bytes: ours have two thousand, and a person has to be able to review it.
 pub const FILE_MAX: usize = 64 * 1024;
@@ -133,6 +133,13 @@ impl<'a> Reader<'a> {
         let bad = Bad { file: self.file.to_owned(), line, column, key: key.to_owned(), message: message.into() };
         if !self.bad.contains(&bad) {
             self.bad.push(bad);
+        }
+    }
+
+    /// A key is missing here; not told where one of that name was there and could not be read.
+    pub(super) fn lacks(&mut self, at: Range<usize>, key: &str, message: impl Into<String>) {
+        if !self.bad.iter().any(|bad| bad.key == key) {
+            self.wrong(at, key, message);
         }
     }
 

@@ -8,7 +8,8 @@ use super::arguments::REASON_MAX;
 use super::catalogue::{Catalogue, Command, Shape};
 use super::parse::PRODUCT;
 use super::rules::SHORT_MAX;
-use super::spec::{ArgumentSpec, ArgumentType, CommandSpec, Presence, ReasonRule, Source};
+use super::spec::{ArgumentSpec, ArgumentType, CommandSpec, Presence};
+use super::words::{ReasonRule, Source};
 
 /// Characters of all names, descriptions and values of one Discord command (discord.md section 7).
 pub(super) const DISCORD_CHARACTERS_MAX: usize = 8_000;

@@ -6,12 +6,11 @@ use std::ops::Range;
 
 use crate::domain::names::RoleName;
 
+use super::argument_rules::arguments;
 use super::floors;
-use super::read::{At, RawApproval, RawArgument, RawCommand, RawFile, RawRate, Reader, did_you_mean};
-use super::spec::{
-    Action, ApprovalRule, ArgumentSpec, ArgumentType, CommandPath, CommandSpec, Kind, Lock, Presence, RateLimit,
-    ReasonRule, Risk, Source, TypeWord, Vocabulary, Waived, Who,
-};
+use super::read::{At, RawApproval, RawCommand, RawFile, RawRate, Reader, did_you_mean};
+use super::spec::{Action, ApprovalRule, CommandPath, CommandSpec, RateLimit, Who};
+use super::words::{Kind, Lock, ReasonRule, Risk, Vocabulary, Waived};
 
 /// Longest `short`: Discord's limit for a description (discord.md section 7).
 pub(super) const SHORT_MAX: usize = 100;
@@ -21,12 +20,8 @@ pub(super) const LONG_MAX: usize = 1_000;
 pub(super) const COMMAND_NAME_MAX: usize = 31;
 /// Longest name of a subcommand, argument or keyword: Discord's 32.
 pub(super) const NAME_MAX: usize = 32;
-/// Discord takes 25 options and 25 subcommands; one option is kept for the reason.
-pub(super) const ARGUMENTS_MAX: usize = 24;
 /// Discord's limit for subcommands and choices.
 pub(super) const CHOICES_MAX: usize = 25;
-/// Longest choice: Discord's limit for a value.
-pub(super) const CHOICE_MAX: usize = 100;
 /// Time limit of what only looks or decides, in seconds, when the file gives none.
 pub(super) const LOOK_LIMIT_S: u64 = 30;
 /// Longest time limit and rate window: a day, in seconds.
@@ -143,7 +138,7 @@ fn inherited<'r, T>(
 fn command(reader: &mut Reader<'_>, path: CommandPath, own: &RawCommand, top: Option<&RawCommand>) -> Option<Checked> {
     let span = own.name.as_ref().map_or_else(|| own.span.clone(), At::span);
     let missing = |reader: &mut Reader<'_>, key: &str, valid: String| {
-        reader.wrong(span.clone(), key, format!("`{path}` has to say this; valid: {valid}"));
+        reader.lacks(span.clone(), key, format!("`{path}` has to say this; valid: {valid}"));
     };
 
     let kind = inherited(own, top, |r| &r.kind).map(|k| *k.get_ref());
@@ -214,7 +209,7 @@ fn command(reader: &mut Reader<'_>, path: CommandPath, own: &RawCommand, top: Op
     Some(Checked { spec, voters, example_spans: examples.iter().map(At::span).collect(), span })
 }
 
-fn words<V: Vocabulary>() -> String {
+pub(super) fn words<V: Vocabulary>() -> String {
     V::ALL.iter().map(|(w, _)| *w).collect::<Vec<_>>().join(", ")
 }
 
@@ -230,10 +225,10 @@ fn action(
             reader.wrong(does.span(), "does", "a procedure has `steps` instead");
         }
         let Some(steps) = &own.steps else {
-            reader.wrong(
+            reader.lacks(
                 span.clone(),
                 "steps",
-                format!("`{path}` is a procedure and has no steps; valid: {}", words::<super::spec::StepKind>()),
+                format!("`{path}` is a procedure and has no steps; valid: {}", words::<super::words::StepKind>()),
             );
             return None;
         };
@@ -243,8 +238,8 @@ fn action(
         reader.wrong(steps.span(), "steps", format!("only a procedure has steps; this is a {kind}"));
     }
     let Some(does) = &own.does else {
-        let valid = if kind == Kind::Query { words::<super::spec::Query>() } else { words::<super::spec::Builtin>() };
-        reader.wrong(span.clone(), "does", format!("`{path}` has to say what it does; valid: {valid}"));
+        let valid = if kind == Kind::Query { words::<super::words::Query>() } else { words::<super::words::Builtin>() };
+        reader.lacks(span.clone(), "does", format!("`{path}` has to say what it does; valid: {valid}"));
         return None;
     };
     if kind == Kind::Query {
@@ -258,7 +253,7 @@ fn approval(reader: &mut Reader<'_>, raw: &At<RawApproval>) -> Option<ApprovalRu
     let RawApproval { from, count, waived, expires } = raw.get_ref();
     let mut needs = |there: bool, key: &str, valid: &str| {
         if !there {
-            reader.wrong(raw.span(), key, format!("an approval has to say this; valid: {valid}"));
+            reader.lacks(raw.span(), key, format!("an approval has to say this; valid: {valid}"));
         }
     };
     needs(from.is_some(), "from", "a role");
@@ -279,7 +274,7 @@ fn approval(reader: &mut Reader<'_>, raw: &At<RawApproval>) -> Option<ApprovalRu
 fn rate(reader: &mut Reader<'_>, raw: &At<RawRate>) -> Option<RateLimit> {
     let RawRate { count, per } = raw.get_ref();
     let (Some(count), Some(per)) = (count, per) else {
-        reader.wrong(raw.span(), "rate", "a rate looks like { count = 5, per = \"10m\" }");
+        reader.lacks(raw.span(), "rate", "a rate looks like { count = 5, per = \"10m\" }");
         return None;
     };
     if !(1..=RATE_MAX).contains(count.get_ref()) {
@@ -331,168 +326,23 @@ fn who(reader: &mut Reader<'_>, raw: &At<Vec<At<String>>>) -> Option<(Who, bool)
     Some((Who::Roles(roles), voters))
 }
 
-fn arguments(reader: &mut Reader<'_>, raw: &[RawArgument]) -> Vec<ArgumentSpec> {
-    if raw.len() > ARGUMENTS_MAX {
-        reader.wrong(
-            raw[ARGUMENTS_MAX].span.clone(),
-            "argument",
-            format!("a command has at most {ARGUMENTS_MAX} arguments"),
-        );
-    }
-    let mut taken: BTreeSet<String> = REASON_WORDS.iter().map(|w| (*w).to_owned()).collect();
-    let mut optional_before: Option<String> = None;
-    let mut greedy: Option<String> = None;
-    let mut out = Vec::new();
-    for raw in raw {
-        let Some(argument) = argument(reader, raw) else { continue };
-        let mut own: BTreeSet<&str> = BTreeSet::from([argument.name.as_str()]);
-        own.extend(argument.keyword.as_deref());
-        for word in own {
-            if !taken.insert(word.to_owned()) {
-                reader.wrong(
-                    raw.span.clone(),
-                    "argument",
-                    format!("“{word}” means something else in this command already"),
-                );
-            }
-        }
-        if argument.positional {
-            if let Some(greedy) = &greedy {
-                reader.wrong(
-                    raw.span.clone(),
-                    "argument",
-                    format!(
-                        "`{}` could never be given: `{greedy}` before it takes the rest of the line",
-                        argument.name
-                    ),
-                );
-            }
-            match (&optional_before, argument.presence) {
-                (Some(before), Presence::Required) => {
-                    let message =
-                        format!("`{}` is required and stands behind `{before}`, which may be left out", argument.name);
-                    reader.wrong(raw.span.clone(), "argument", message);
-                }
-                (_, Presence::Optional | Presence::FromThread) => optional_before = Some(argument.name.clone()),
-                (None, Presence::Required) => {}
-            }
-            if argument.kind == ArgumentType::Text {
-                greedy = Some(argument.name.clone());
-            }
-        }
-        out.push(argument);
-    }
-    out
-}
-
-fn argument(reader: &mut Reader<'_>, raw: &RawArgument) -> Option<ArgumentSpec> {
-    let name = required_text(reader, &raw.name, raw.span.clone(), "name");
-    for (word, key) in [(&raw.name, "name"), (&raw.keyword, "keyword")] {
-        if let Some(at) = word {
-            name_fits(reader, at, key, NAME_MAX);
-        }
-    }
-    let Some(word) = &raw.kind else {
-        reader.wrong(raw.span.clone(), "type", format!("an argument has to say this; valid: {}", words::<TypeWord>()));
-        return None;
-    };
-    let word = *word.get_ref();
-    if let (Some(choices), true) = (&raw.choices, word != TypeWord::Choice) {
-        reader.wrong(choices.span(), "choices", format!("only a choice has choices; this is a {word}"));
-    }
-    let kind = match word {
-        TypeWord::Service => ArgumentType::Service,
-        TypeWord::ReleaseTarget => ArgumentType::ReleaseTarget,
-        TypeWord::Run => ArgumentType::Run,
-        TypeWord::Approval => ArgumentType::Approval,
-        TypeWord::Text => ArgumentType::Text,
-        TypeWord::Integer => ArgumentType::Integer,
-        TypeWord::Duration => ArgumentType::Duration,
-        TypeWord::Command => ArgumentType::Command,
-        TypeWord::Choice => ArgumentType::Choice(choices(reader, raw)),
-    };
-    let presence = match (&raw.required, &raw.from_thread) {
-        (required, Some(at)) if *at.get_ref() => {
-            if required.as_ref().is_some_and(|r| *r.get_ref()) {
-                reader.wrong(at.span(), "from_thread", "what is required cannot be taken from the thread");
-            }
-            if !matches!(word, TypeWord::Run | TypeWord::Approval) {
-                reader.wrong(at.span(), "from_thread", "only a run or an approval belongs to a thread");
-            }
-            Presence::FromThread
-        }
-        (Some(at), _) if !*at.get_ref() => Presence::Optional,
-        _ => Presence::Required,
-    };
-    let usual = usual_source(word);
-    let complete = raw.complete.as_ref().map_or(usual, |c| *c.get_ref());
-    let fits =
-        complete == Source::None || complete == usual || (word == TypeWord::Run && complete == Source::StuckRuns);
-    if let (false, Some(at)) = (fits, &raw.complete) {
-        reader.wrong(at.span(), "complete", format!("{complete} do not complete a {word}; valid: {usual}, none"));
-    }
-    let about = raw.about.as_ref().map(|a| a.get_ref().clone()).unwrap_or_default();
-    if let Some(at) = &raw.about
-        && about.chars().count() > SHORT_MAX
-    {
-        reader.wrong(at.span(), "about", format!("at most {SHORT_MAX} characters: chat platforms refuse more"));
-    }
-    Some(ArgumentSpec {
-        name: name?,
-        kind,
-        presence,
-        keyword: raw.keyword.as_ref().map(|k| k.get_ref().clone()),
-        positional: raw.keyword.is_none() || raw.positional.as_ref().is_some_and(|p| *p.get_ref()),
-        complete,
-        about,
-    })
-}
-
-fn usual_source(word: TypeWord) -> Source {
-    match word {
-        TypeWord::Service => Source::Services,
-        TypeWord::ReleaseTarget => Source::Releases,
-        TypeWord::Run => Source::Runs,
-        TypeWord::Approval => Source::Approvals,
-        TypeWord::Command => Source::Commands,
-        TypeWord::Choice | TypeWord::Text | TypeWord::Integer | TypeWord::Duration => Source::None,
-    }
-}
-
-fn choices(reader: &mut Reader<'_>, raw: &RawArgument) -> Vec<String> {
-    let Some(list) = &raw.choices else {
-        reader.wrong(raw.span.clone(), "choices", "a choice has to list its choices");
-        return Vec::new();
-    };
-    if list.get_ref().is_empty() || list.get_ref().len() > CHOICES_MAX {
-        reader.wrong(list.span(), "choices", format!("1 to {CHOICES_MAX} choices, not {}", list.get_ref().len()));
-    }
-    for choice in list.get_ref() {
-        let text = choice.get_ref();
-        let normal = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || " -_".contains(c);
-        if *text != normal || text.is_empty() || text.len() > CHOICE_MAX || !text.chars().all(plain) {
-            let message = format!(
-                "“{text}” has to be lower-case words of a-z, 0-9, - and _ with one space between, at most {CHOICE_MAX} characters"
-            );
-            reader.wrong(choice.span(), "choices", message);
-        }
-    }
-    list.get_ref().iter().map(|c| c.get_ref().clone()).collect()
-}
-
-fn required_text(reader: &mut Reader<'_>, raw: &Option<At<String>>, span: Range<usize>, key: &str) -> Option<String> {
+pub(super) fn required_text(
+    reader: &mut Reader<'_>,
+    raw: &Option<At<String>>,
+    span: Range<usize>,
+    key: &str,
+) -> Option<String> {
     match raw {
         Some(at) => Some(at.get_ref().clone()),
         None => {
-            reader.wrong(span, key, "this has to be said");
+            reader.lacks(span, key, "this has to be said");
             None
         }
     }
 }
 
 /// Lower-case words that every chat platform takes as a name (discord.md section 7, slack.md section 3).
-fn name_fits(reader: &mut Reader<'_>, at: &At<String>, key: &str, most: usize) {
+pub(super) fn name_fits(reader: &mut Reader<'_>, at: &At<String>, key: &str, most: usize) {
     let text = at.get_ref();
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let begins = text.chars().next().is_some_and(|c| c.is_ascii_lowercase());

@@ -387,11 +387,11 @@ fn the_error_points_at_the_word_in_the_original_text() {
 #[test]
 fn the_card_of_a_slip_fits_a_phone() {
     let card = ours().parse("/rollback imgae api").unwrap_err().to_card();
-    insta::assert_snapshot!(card.plain(), @"");
+    insta::assert_snapshot!("slip", card.plain());
     let card = ours().parse("/rollback image").unwrap_err().to_card();
-    insta::assert_snapshot!(card.plain(), @"");
+    insta::assert_snapshot!("missing_service", card.plain());
     let card = ours().parse("/rollback image api because slow to rel17").unwrap_err().to_card();
-    insta::assert_snapshot!(card.plain(), @"");
+    insta::assert_snapshot!("swallowed_target", card.plain());
 }
 
 #[test]
