@@ -1,7 +1,7 @@
 //! What containers take from images, tags that move, images that go.
 
 use serde_json::json;
-use sternway::agent::engine::EngineError::Refused;
+use sternway::agent::engine::EngineError::{NotFound, Refused};
 use sternway::agent::fingerprint::{fingerprint, handles};
 use sternway::agent::sim::Behaviour;
 
@@ -14,7 +14,8 @@ on_both_engines! {
     settings_of_image_and_body_are_merged,
     a_body_overrides_its_image,
     volumes_of_the_image_become_anonymous_mounts,
-    an_image_in_use_loses_its_tag_and_stays_by_id,
+    an_image_taken_by_force_stays_while_its_container_runs,
+    an_image_taken_from_a_stopped_container_is_gone_yet_that_one_starts,
     a_bad_reference_is_refused,
 }
 
@@ -135,16 +136,28 @@ async fn volumes_of_the_image_become_anonymous_mounts(lab: &Lab) {
     lab.engine.remove(&first).await.unwrap();
 }
 
-async fn an_image_in_use_loses_its_tag_and_stays_by_id(lab: &Lab) {
+async fn an_image_taken_by_force_stays_while_its_container_runs(lab: &Lab) {
     let image = lab.image("api:1", Behaviour::Healthy).await;
     let id = lab.create("api", &lab.body(&image)).await;
+    lab.engine.start(&id).await.unwrap();
     lab.remove_image(&image).await;
     assert_eq!(lab.engine.image(&image).await, Ok(None));
     let by_id = lab.inspect(&id).await["Image"].as_str().unwrap().to_owned();
-    assert!(lab.engine.image(&by_id).await.unwrap().is_some(), "the container protects it");
+    assert!(lab.engine.image(&by_id).await.unwrap().is_some(), "the running container protects it");
     let again = lab.create("again", &lab.body(&by_id)).await;
     assert_eq!(lab.inspect(&again).await["Config"]["Image"], by_id.as_str());
     lab.engine.start(&again).await.unwrap();
+}
+
+async fn an_image_taken_from_a_stopped_container_is_gone_yet_that_one_starts(lab: &Lab) {
+    let image = lab.image("api:1", Behaviour::Healthy).await;
+    let id = lab.create("api", &lab.body(&image)).await;
+    lab.remove_image(&image).await;
+    let by_id = lab.inspect(&id).await["Image"].as_str().unwrap().to_owned();
+    assert_eq!(lab.engine.image(&by_id).await, Ok(None), "a container that does not run is no protection");
+    let answer = lab.engine.create(&lab.name("again"), &lab.body(&by_id)).await;
+    assert!(matches!(answer, Err(NotFound(_))), "{answer:?}");
+    assert_eq!(lab.engine.start(&id).await, Ok(()));
 }
 
 async fn a_bad_reference_is_refused(lab: &Lab) {

@@ -106,6 +106,7 @@ impl Lab {
     /// The same with a port published on 127.0.0.1.
     pub fn publishing(&self, image: &str, port: u16) -> Value {
         let mut body = self.body(image);
+        body["ExposedPorts"] = json!({"8080/tcp": {}});
         body["HostConfig"]["PortBindings"] =
             json!({"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]});
         body

@@ -10,6 +10,7 @@ on_both_engines! {
     addresses_are_shown_while_it_runs,
     a_network_that_is_gone_shows_at_start,
     several_networks_are_connected_before_start,
+    what_was_connected_first_stays,
     a_static_address_that_is_taken_shows_at_start,
 }
 
@@ -71,6 +72,23 @@ async fn several_networks_are_connected_before_start(lab: &Lab) {
     }
     let aliases = seen["NetworkSettings"]["Networks"][&two]["Aliases"].as_array().unwrap().clone();
     assert!(aliases.contains(&json!("second")), "{aliases:?}");
+}
+
+async fn what_was_connected_first_stays(lab: &Lab) {
+    let image = lab.image("api:1", Behaviour::Healthy).await;
+    let (main, network) = (lab.network("main").await, lab.network("net").await);
+    let mut body = lab.body(&image);
+    body["HostConfig"]["NetworkMode"] = json!(main);
+    let id = lab.create("api", &body).await;
+    for alias in ["first", "second"] {
+        lab.engine.connect(&network, &id, &json!({"Aliases": [alias]})).await.unwrap();
+    }
+    let aliases = lab.inspect(&id).await["NetworkSettings"]["Networks"][&network]["Aliases"].to_string();
+    assert!(aliases.contains("first") && !aliases.contains("second"), "{aliases}");
+    // Whether the network is there shows when the container starts, not before.
+    assert_eq!(lab.engine.connect("sternway-no-such-network", &id, &json!({})).await, Ok(()));
+    let answer = lab.engine.start(&id).await;
+    assert!(matches!(answer, Err(NotFound(_))), "{answer:?}");
 }
 
 async fn a_static_address_that_is_taken_shows_at_start(lab: &Lab) {

@@ -9,7 +9,7 @@ use sternway::agent::sim::Behaviour;
 use crate::lab::Lab;
 
 /// What is below these differs with machine and content.
-const INSIDE_IS_FREE: [&str; 4] = ["/GraphDriver", "/Config/Labels", "/ContainerConfig", "/Metadata"];
+const INSIDE_IS_FREE: [&str; 5] = ["/GraphDriver", "/Config/Labels", "/Labels", "/ContainerConfig", "/Metadata"];
 
 /// Every path in a value and the kind of what stands there; list items count as one.
 fn paths(value: &Value, path: &str, found: &mut BTreeMap<String, &'static str>) {
