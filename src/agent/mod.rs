@@ -8,6 +8,10 @@
 //! alone, run a shell, let a recorded spec or a secret leave its folder.
 
 pub mod engine;
+pub mod folder;
+pub mod ledger;
+pub mod operation;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 
