@@ -17,13 +17,14 @@ const RUN: &str = "io.sternway.run";
 const REPLACES: &str = "io.sternway.replaces";
 const NAME: &str = "io.sternway.name";
 const RESTART: &str = "io.sternway.restart";
+const POLICY: &str = "io.sternway.policy";
 const ORDER: &str = "io.sternway.order";
 const MAC: &str = "io.sternway.mac";
 /// On the created, never started containers that keep an image from being pruned.
 pub(super) const PIN: &str = "io.sternway.pin";
 
 /// All keys that mean something to us; others below the prefix are nobody's business.
-const OURS: [&str; 8] = [OP, RUN, REPLACES, NAME, RESTART, ORDER, MAC, PIN];
+const OURS: [&str; 9] = [OP, RUN, REPLACES, NAME, RESTART, POLICY, ORDER, MAC, PIN];
 
 /// What a valid set of labels says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,10 @@ pub(super) struct Mark {
     pub(super) run: RunId,
     pub(super) replaces: String,
     pub(super) name: String,
-    pub(super) policy: Value,
+    /// The old container's restart policy.
+    pub(super) old_policy: Value,
+    /// The one that the new container gets.
+    pub(super) new_policy: Value,
 }
 
 /// What the labels of a container are.
@@ -56,6 +60,7 @@ pub(super) fn of_swap(op: &Operation, seal: impl Fn(&str) -> String) -> Map<Stri
         (REPLACES.to_owned(), op.old.id.clone()),
         (NAME.to_owned(), op.name.clone()),
         (RESTART.to_owned(), op.old.policy.to_string()),
+        (POLICY.to_owned(), op.new_policy.to_string()),
         (ORDER.to_owned(), "stop-first".to_owned()),
     ]);
     labels.insert(MAC.to_owned(), seal(&sealed_text(&labels, op.project.as_str(), op.service.as_str())));
@@ -96,9 +101,11 @@ pub(super) fn read(inspect: &Value, valid: impl Fn(&str, &str) -> bool) -> Marke
         return Marked::Pin(labels.remove(PIN).unwrap_or_default());
     }
     let take = |key: &str| labels.get(key).cloned().unwrap_or_default();
-    match (RunId::parse(&take(RUN)), serde_json::from_str(&take(RESTART))) {
-        (Ok(run), Ok(policy)) => {
-            Marked::Swap(Mark { op: take(OP), run, replaces: take(REPLACES), name: take(NAME), policy })
+    let policy = |key: &str| serde_json::from_str(&take(key)).ok();
+    match (RunId::parse(&take(RUN)), policy(RESTART), policy(POLICY)) {
+        (Ok(run), Some(old_policy), Some(new_policy)) => {
+            let (op, replaces, name) = (take(OP), take(REPLACES), take(NAME));
+            Marked::Swap(Mark { op, run, replaces, name, old_policy, new_policy })
         }
         _ => forged(&labels),
     }
@@ -138,6 +145,7 @@ mod tests {
             "op": "abc", "run": "r7", "target": {"stack": "shop", "host": "h"},
             "token": {"epoch": 0, "claim": 7, "n": 1}, "project": "shop", "service": "api", "name": "shop-api-1",
             "old": {"id": "old", "policy": {"Name": "always", "MaximumRetryCount": 0}, "ran": true}, "new": null,
+            "new_policy": {"Name": "no"},
             "wanted": "0".repeat(64), "grace_s": 1, "phase": {"is": "preparing"},
             "health": {"check": {"by": "weak"}, "count": 1, "interval_ms": 1, "deadline_s": 1}
         }))
@@ -149,7 +157,7 @@ mod tests {
         let labels = of_swap(&operation(), seal);
         let Marked::Swap(mark) = read(&container(labels.clone(), "api"), valid) else { panic!("must be valid") };
         assert_eq!((mark.op.as_str(), mark.replaces.as_str(), mark.name.as_str()), ("abc", "old", "shop-api-1"));
-        assert_eq!(mark.policy["Name"], "always");
+        assert_eq!(mark.old_policy["Name"], "always");
         for key in labels.keys() {
             let mut edited = labels.clone();
             edited.insert(key.clone(), json!("other"));

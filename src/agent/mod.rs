@@ -7,11 +7,30 @@
 //! never by itself. Must never: touch a project that is not allowed, remove a container because of a label
 //! alone, run a shell, let a recorded spec or a secret leave its folder.
 
+pub mod docker;
+mod docker_events;
+mod docker_raw;
 pub mod engine;
+pub mod fingerprint;
 pub mod folder;
+pub mod host;
+mod images;
+mod keep;
+pub mod keys;
 pub mod ledger;
+mod look;
+mod marks;
+mod operate;
 pub mod operation;
+mod pins;
+pub mod prove;
+mod raw;
+mod settle;
+mod signal;
+pub mod spec;
+mod swap;
 pub mod tokens;
+mod voice;
 
 use std::collections::BTreeMap;
 

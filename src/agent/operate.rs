@@ -112,12 +112,7 @@ impl<E: Engine> HostAgent<E> {
         matches!(self.read_marks(found), Marked::Swap(mark) if mark.op == op.op)
     }
 
-    async fn make(
-        &self,
-        way: &mut Way<'_>,
-        step: &Move,
-        started_ms: &mut Option<u64>,
-    ) -> Result<(), EngineError> {
+    async fn make(&self, way: &mut Way<'_>, step: &Move, started_ms: &mut Option<u64>) -> Result<(), EngineError> {
         let op = &way.op;
         let id = |which: Which| match which {
             Which::Old => op.old.id.clone(),

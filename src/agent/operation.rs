@@ -34,6 +34,8 @@ pub struct Operation {
     pub old: OldContainer,
     /// The container that shall run, once it is made.
     pub new: Option<String>,
+    /// The restart policy that it gets at commit; `no` until then.
+    pub new_policy: Value,
     /// The image that it shall run.
     pub wanted: Fingerprint,
     /// What proves it.
@@ -224,6 +226,8 @@ fn cutting(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
     match &seen.old {
         None if new.name == op.name => {} // a person finished it by hand; prove it like any other
         None => return old_gone(op, new),
+        // Our own name for it: it was proven and renamed, but that could not be written down. Prove it again.
+        Some(old) if old.name == op.prev_name() && matches!(old.life, Life::Created | Life::Ended(_)) => {}
         Some(old) if old.name != op.name => {
             return Move::Alarm(format!("the old container was renamed to {} by somebody", old.name));
         }
@@ -268,8 +272,8 @@ fn forward(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
     if new.name != op.name {
         return Move::Rename(Which::New, op.name.clone());
     }
-    if !same_policy(&new.policy, &op.old.policy) {
-        return Move::Policy(Which::New, op.old.policy.clone());
+    if !same_policy(&new.policy, &op.new_policy) {
+        return Move::Policy(Which::New, op.new_policy.clone());
     }
     if old_is_there { Move::Remove(Which::Old) } else { Move::Done(End::New) }
 }
@@ -350,6 +354,7 @@ mod tests {
             name: "N".to_owned(),
             old: OldContainer { id: "old".to_owned(), policy: always(), ran: true },
             new: Some("new".to_owned()),
+            new_policy: always(),
             wanted: Fingerprint::parse(&"0".repeat(64)).unwrap(),
             health: HealthRule { check: HealthCheck::Weak, count: 1, interval_ms: 1, deadline_s: 1 },
             grace_s: 1,

@@ -175,11 +175,7 @@ impl<E: Engine> HostAgent<E> {
     }
 
     /// Asks once, without a proof: for a look at the present state.
-    pub(super) async fn ask_once(
-        &self,
-        id: &str,
-        rule: &HealthRule,
-    ) -> Result<Result<(), String>, EngineError> {
+    pub(super) async fn ask_once(&self, id: &str, rule: &HealthRule) -> Result<Result<(), String>, EngineError> {
         let Some(inspect) = self.engine.inspect(id).await? else {
             return Ok(Err("the container is gone".to_owned()));
         };

@@ -1,0 +1,414 @@
+//! A real Docker engine. bollard makes the calls whose meaning lies in the path (list, start, stop, rename,
+//! remove, kill, tag, exec, info, events); calls that carry JSON of ours or of the engine go raw
+//! (`docker_raw.rs`), because a typed client drops fields.
+//!
+//! Keeps no state about containers and repeats no call; "already so" is success, everything else is told as it
+//! came. A fresh client per call costs nothing (neither kind pools connections) and lets the engine be absent
+//! when the program starts.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::errors::Error as BollardError;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, TagImageOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::{StreamExt, TryFutureExt, try_join};
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::docker_events::{Listener, PROJECT_LABEL};
+use super::docker_raw::{Endpoint, answered, causes, encoded, refusal};
+use super::engine::{Engine, EngineError};
+use super::{EngineFacts, StoreKind};
+use crate::domain::names::ProjectName;
+
+/// Looking answers from memory; a busy engine may still take seconds.
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
+/// Create and start may copy a volume's first content or wait for a slow disk.
+const CHANGE_LIMIT: Duration = Duration::from_secs(120);
+/// What stop may take beyond the grace: the kill and the tearing down of the network.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+/// How long a removal that somebody else began is waited for.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
+/// Pause between two looks at such a removal, or at an exec whose output ended before its exit was recorded.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The driver type by which the containerd image store shows itself in `info` (docker-facts section 3).
+const CONTAINERD_STORE: &str = "io.containerd.snapshotter.v1";
+
+/// A Docker engine behind its socket.
+#[derive(Debug)]
+pub struct DockerEngine {
+    endpoint: Endpoint,
+    listener: Listener,
+}
+
+impl DockerEngine {
+    /// An engine at `host`: `unix:///path`, `tcp://127.0.0.1:2375`, or the default socket. The caller reads
+    /// `DOCKER_HOST`. Nothing is sent yet: an engine that is away shows itself at the first call, and may come.
+    ///
+    /// # Errors
+    /// `Unreachable` when `host` is of another form, or when no async runtime runs to listen for events on.
+    pub fn connect(host: Option<&str>) -> Result<Self, EngineError> {
+        let endpoint = Endpoint::parse(host)?;
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| EngineError::Unreachable("it can only be connected from an async runtime".to_owned()))?;
+        let listener = Listener::start(endpoint.clone(), &runtime);
+        Ok(Self { endpoint, listener })
+    }
+
+    /// Hints for these projects follow every reconnect to the engine, even if nothing was seen of them yet; one
+    /// comes now. May be said again.
+    pub fn watch(&self, projects: impl IntoIterator<Item = ProjectName>) {
+        self.listener.watch(projects);
+    }
+
+    async fn look(&self, path: &str) -> Result<Value, EngineError> {
+        self.endpoint.send(Method::GET, path, None, LOOK_LIMIT).await?.json()
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, EngineError> {
+        let answer = self.endpoint.send(Method::POST, path, Some(body), CHANGE_LIMIT).await?;
+        Ok(answer.json().unwrap_or(Value::Null))
+    }
+
+    /// One call through bollard, within `limit`.
+    async fn call<T, F>(&self, limit: Duration, make: impl FnOnce(Docker) -> F) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, BollardError>>,
+    {
+        let docker = bollard(&self.endpoint, limit)?;
+        answered(limit, make(docker).map_err(from_bollard)).await
+    }
+
+    async fn listed(&self, label: String) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let found = self.call(LOOK_LIMIT, |docker| async move { docker.list_containers(Some(options)).await }).await?;
+        Ok(found.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    /// Whether a container has an endpoint in the network, named or by id.
+    async fn is_in(&self, network: &str, id: &str) -> bool {
+        let Ok(Some(container)) = self.inspect(id).await else { return false };
+        let endpoints = container.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+        endpoints.into_iter().flatten().any(|(name, endpoint)| name == network || endpoint["NetworkID"] == network)
+    }
+
+    /// Waits until a container that is being removed by somebody is gone.
+    async fn wait_gone(&self, id: &str) -> Result<(), EngineError> {
+        let until = Instant::now() + REMOVAL_LIMIT;
+        let mut ticks = ticks();
+        while Instant::now() < until {
+            if self.inspect(id).await?.is_none() {
+                return Ok(());
+            }
+            ticks.tick().await;
+        }
+        Err(EngineError::Conflict(format!("container {id} is being removed, but stays")))
+    }
+
+    async fn run(&self, id: String, command: Vec<String>, limit: Duration) -> Result<i64, EngineError> {
+        let docker = bollard(&self.endpoint, limit.max(Duration::from_secs(1)))?;
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command),
+            ..Default::default()
+        };
+        let exec = docker.create_exec(&id, options).await.map_err(from_bollard)?.id;
+        let started = docker.start_exec(&exec, None::<StartExecOptions>).await.map_err(from_bollard)?;
+        if let StartExecResults::Attached { mut output, .. } = started {
+            // Read and thrown away: a full pipe would stop the command, and its words may hold secrets.
+            while output.next().await.is_some_and(|item| item.is_ok()) {}
+        }
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            let seen = docker.inspect_exec(&exec).await.map_err(from_bollard)?;
+            if let (Some(code), false) = (seen.exit_code, seen.running.unwrap_or(false)) {
+                return Ok(code);
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for DockerEngine {
+    async fn facts(&self) -> Result<EngineFacts, EngineError> {
+        let docker = bollard(&self.endpoint, LOOK_LIMIT)?;
+        let asked = async { try_join!(docker.version(), docker.info()).map_err(from_bollard) };
+        let (version, info) = answered(LOOK_LIMIT, asked).await?;
+        let containerd = info.driver_status.iter().flatten().flatten().any(|word| word == CONTAINERD_STORE);
+        Ok(EngineFacts {
+            version: version.version.unwrap_or_default(),
+            api: version.api_version.unwrap_or_default(),
+            os: version.os.unwrap_or_default(),
+            arch: version.arch.unwrap_or_default(),
+            store: if containerd { StoreKind::Containerd } else { StoreKind::GraphDriver },
+        })
+    }
+
+    /// Only behind a socket file: a folder of this machine's that happens to have the name of one of another
+    /// machine says nothing.
+    async fn free_bytes(&self) -> Option<u64> {
+        if !matches!(self.endpoint, Endpoint::Unix(_)) {
+            return None;
+        }
+        let info = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await.ok()?;
+        let root = info.docker_root_dir?;
+        let look = tokio::task::spawn_blocking(move || rustix::fs::statvfs(Path::new(&root)).ok());
+        let found = timeout(LOOK_LIMIT, look).await.ok()?.ok()??;
+        found.f_bavail.checked_mul(found.f_frsize)
+    }
+
+    async fn project_containers(&self, project: &ProjectName) -> Result<Vec<String>, EngineError> {
+        self.labelled(PROJECT_LABEL, project.as_str()).await
+    }
+
+    async fn labelled(&self, key: &str, value: &str) -> Result<Vec<String>, EngineError> {
+        self.listed(format!("{key}={value}")).await
+    }
+
+    async fn inspect(&self, id_or_name: &str) -> Result<Option<Value>, EngineError> {
+        found(self.look(&format!("/containers/{}/json", one_segment(id_or_name)?)).await)
+    }
+
+    async fn filesystem_changes(&self, id: &str) -> Result<Value, EngineError> {
+        self.look(&format!("/containers/{}/changes", one_segment(id)?)).await
+    }
+
+    async fn image(&self, handle: &str) -> Result<Option<Value>, EngineError> {
+        found(self.look(&format!("/images/{}/json", no_steps_up(handle)?)).await)
+    }
+
+    async fn images(&self) -> Result<Vec<Value>, EngineError> {
+        match self.look("/images/json").await? {
+            Value::Array(items) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn exec(&self, id: &str, command: &[String], limit_ms: u64) -> Result<i64, EngineError> {
+        let id = one_segment(id)?;
+        match timeout(Duration::from_millis(limit_ms), self.run(id, command.to_vec(), Duration::from_millis(limit_ms)))
+            .await
+        {
+            Ok(code) => code,
+            Err(_) => Err(EngineError::NoAnswer(format!("the command did not end within {limit_ms} ms"))),
+        }
+    }
+
+    async fn create(&self, name: &str, body: &Value) -> Result<String, EngineError> {
+        let made = self.post(&format!("/containers/create?name={}", encoded(name)), body).await?;
+        let id = made.get("Id").and_then(Value::as_str);
+        id.map(str::to_owned).ok_or_else(|| EngineError::NoAnswer("it made a container and gave no id".to_owned()))
+    }
+
+    async fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<(), EngineError> {
+        let body = json!({ "Container": id, "EndpointConfig": endpoint });
+        let asked = self.post(&format!("/networks/{}/connect", one_segment(network)?), &body).await;
+        match asked {
+            Err(EngineError::Refused { .. } | EngineError::Conflict(_)) if self.is_in(network, id).await => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn start(&self, id: &str) -> Result<(), EngineError> {
+        let id = one_segment(id)?;
+        self.call(
+            CHANGE_LIMIT,
+            |docker| async move { docker.start_container(&id, None::<StartContainerOptions>).await },
+        )
+        .await
+    }
+
+    async fn stop(&self, id: &str, grace_s: u32) -> Result<(), EngineError> {
+        let id = one_segment(id)?;
+        let options = StopContainerOptionsBuilder::new().t(i32::try_from(grace_s).unwrap_or(i32::MAX)).build();
+        let limit = Duration::from_secs(grace_s.into()) + STOP_MARGIN;
+        self.call(limit, |docker| async move { docker.stop_container(&id, Some(options)).await }).await
+    }
+
+    async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let (id, wanted) = (one_segment(id)?, format!("/{name}"));
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        let (target, looked_at) = (id.clone(), id);
+        let asked =
+            self.call(CHANGE_LIMIT, |docker| async move { docker.rename_container(&target, options).await }).await;
+        match asked {
+            Err(EngineError::Refused { .. } | EngineError::Conflict(_))
+                if self.inspect(&looked_at).await?.is_some_and(|seen| seen["Name"] == wanted) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn set_restart(&self, id: &str, policy: &Value) -> Result<(), EngineError> {
+        let body = json!({ "RestartPolicy": policy });
+        self.post(&format!("/containers/{}/update", one_segment(id)?), &body).await.map(drop)
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let id = one_segment(id)?;
+        let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
+        let target = id.clone();
+        let asked =
+            self.call(CHANGE_LIMIT, |docker| async move { docker.remove_container(&target, Some(options)).await });
+        match asked.await {
+            Err(EngineError::NotFound(_)) => Ok(()),
+            // Another caller's removal (or our own, whose answer was lost) is still at work.
+            Err(EngineError::Conflict(why)) if why.contains("already in progress") => self.wait_gone(&id).await,
+            other => other,
+        }
+    }
+
+    async fn kill(&self, id: &str, signal: &str) -> Result<(), EngineError> {
+        let id = one_segment(id)?;
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        self.call(CHANGE_LIMIT, |docker| async move { docker.kill_container(&id, Some(options)).await }).await
+    }
+
+    async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let image = no_steps_up(image)?;
+        let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
+        self.call(CHANGE_LIMIT, |docker| async move { docker.tag_image(&image, Some(options)).await }).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<ProjectName> {
+        self.listener.subscribe()
+    }
+}
+
+/// A bollard client for one call. Its own limit counts whole seconds and only to the head of the answer.
+pub(super) fn bollard(endpoint: &Endpoint, limit: Duration) -> Result<Docker, EngineError> {
+    let seconds = limit.as_secs().max(1);
+    match endpoint {
+        Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), seconds, API_DEFAULT_VERSION),
+        Endpoint::Tcp(address) => Docker::connect_with_http(address, seconds, API_DEFAULT_VERSION),
+    }
+    .map_err(from_bollard)
+}
+
+/// Sorts bollard's errors by what is known about the call: not sent, perhaps done, refused.
+pub(super) fn from_bollard(error: BollardError) -> EngineError {
+    match error {
+        BollardError::DockerResponseServerError { status_code, message } => refusal(status_code, &message),
+        BollardError::RequestTimeoutError => EngineError::NoAnswer("none in time".to_owned()),
+        BollardError::SocketNotFoundError(path) => {
+            EngineError::Unreachable(format!("unix://{path}: no such socket; is dockerd running?"))
+        }
+        BollardError::HyperLegacyError { err } if err.is_connect() => EngineError::Unreachable(causes(&err)),
+        other => EngineError::NoAnswer(causes(&other)),
+    }
+}
+
+/// 404 is an answer, not a failure, where one only looks.
+fn found(looked: Result<Value, EngineError>) -> Result<Option<Value>, EngineError> {
+    match looked {
+        Ok(value) => Ok(Some(value)),
+        Err(EngineError::NotFound(_)) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// An id or name that fills exactly one segment of a path: it cannot lead a call elsewhere.
+fn one_segment(name: &str) -> Result<String, EngineError> {
+    let encoded = no_steps_up(name)?;
+    if encoded.contains('/') { Err(not_a_name(name)) } else { Ok(encoded) }
+}
+
+/// An image reference: may have slashes, but no empty or dotted segments.
+fn no_steps_up(name: &str) -> Result<String, EngineError> {
+    if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(not_a_name(name));
+    }
+    Ok(encoded(name))
+}
+
+fn not_a_name(name: &str) -> EngineError {
+    EngineError::Refused { status: 400, message: format!("“{}” names nothing on an engine", name.escape_debug()) }
+}
+
+fn ticks() -> tokio::time::Interval {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_lead_a_call_elsewhere() {
+        for bad in ["", "..", "a/../b", "/a", "a//b", "a/."] {
+            assert!(no_steps_up(bad).is_err(), "{bad:?}");
+        }
+        assert!(one_segment("a/b").is_err());
+        assert_eq!(one_segment("a?b").as_deref(), Ok("a%3Fb"));
+        assert_eq!(no_steps_up("shop/api:1.0").as_deref(), Ok("shop/api:1.0"));
+    }
+
+    #[test]
+    fn without_a_runtime_it_is_an_error_and_no_panic() {
+        assert!(matches!(DockerEngine::connect(None), Err(EngineError::Unreachable(_))));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_unreachable_through_both_clients() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = format!("unix://{}/none.sock", folder.path().display());
+        // Bound and dropped: nobody listens there, but the file stays.
+        let dead = folder.path().join("dead.sock");
+        drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for host in [missing, format!("unix://{}", dead.display()), format!("tcp://127.0.0.1:{port}")] {
+            let engine = DockerEngine::connect(Some(&host)).unwrap();
+            for error in [engine.inspect("x").await.map(drop), engine.start("x").await, engine.facts().await.map(drop)]
+            {
+                let Err(EngineError::Unreachable(why)) = error else { panic!("{host}: {error:?}") };
+                assert!(!why.is_empty(), "{host}");
+            }
+            assert_eq!(engine.free_bytes().await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_heard_and_not_answered_is_told_as_such() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = format!("tcp://{}", listener.local_addr().unwrap());
+        let engine = DockerEngine::connect(Some(&host)).unwrap();
+        // Takes each request and hangs up without a word.
+        let server = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut bytes = [0; 2048];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut bytes).await;
+            }
+        };
+        let calls = async {
+            for error in [engine.create("x", &json!({})).await.map(drop), engine.start("x").await] {
+                assert!(matches!(error, Err(EngineError::NoAnswer(_))), "{error:?}");
+            }
+        };
+        tokio::select! { () = server => {}, () = calls => {} }
+    }
+
+    #[tokio::test]
+    async fn dropping_the_engine_ends_its_listener() {
+        let engine = DockerEngine::connect(Some("unix:///nonexistent/docker.sock")).unwrap();
+        let mut hints = engine.hints();
+        drop(engine);
+        let closed = timeout(Duration::from_secs(5), hints.recv()).await.expect("the channel closes");
+        assert_eq!(closed, Err(broadcast::error::RecvError::Closed));
+    }
+}

@@ -1,0 +1,242 @@
+//! The engine's HTTP spoken directly, for calls whose JSON must not be touched: inspect, image inspect, changes,
+//! create, connect and update. A typed client drops fields on the way in and out (docker-facts section 9), and
+//! bollard writes bodies, with the environment of containers in them, to its debug log.
+//!
+//! One connection per call, as bollard does; the engine is on this machine. Nothing here repeats a call.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::engine::EngineError;
+
+/// Where an engine listens when nobody says otherwise.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// Longest wait for a connection to a local socket; a longer one means that nobody accepts.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Largest answer taken into memory; a list of thousands of images has a few MiB.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+
+/// Where an engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// A socket file.
+    Unix(PathBuf),
+    /// `host:port`, plain HTTP.
+    Tcp(String),
+}
+
+/// An answer of the engine with a status that means success, or 304.
+pub(super) struct Answer {
+    body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Value, EngineError> {
+        serde_json::from_slice(&self.body).map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
+    }
+}
+
+impl Endpoint {
+    /// Reads a `DOCKER_HOST`; `None` is the default socket.
+    pub(super) fn parse(host: Option<&str>) -> Result<Self, EngineError> {
+        let Some(host) = host.filter(|h| !h.is_empty()) else {
+            return Ok(Self::Unix(PathBuf::from(DEFAULT_SOCKET)));
+        };
+        match host.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            Some(("tcp" | "http", address)) => {
+                let address = address.trim_end_matches('/');
+                let port = address.rsplit_once(':').and_then(|(name, port)| {
+                    (!name.is_empty() && !address.contains(['/', '?', '#', '@'])).then(|| port.parse::<u16>().ok())?
+                });
+                port.map(|_| Self::Tcp(address.to_owned())).ok_or_else(|| not_a_host(host))
+            }
+            _ => Err(not_a_host(host)),
+        }
+    }
+
+    /// One exchange; `path` has its query in it, already encoded. Statuses of 400 and above are errors.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        limit: Duration,
+    ) -> Result<Answer, EngineError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "docker")
+            .header(header::CONNECTION, "close")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default()))
+            .map_err(|e| EngineError::Refused { status: 400, message: format!("{path} is not a path: {e}") })?;
+        match self {
+            Self::Unix(socket) => {
+                let stream = self.reach(UnixStream::connect(socket)).await?;
+                answered(limit, exchange(stream, request)).await
+            }
+            Self::Tcp(address) => {
+                let stream = self.reach(TcpStream::connect(address)).await?;
+                answered(limit, exchange(stream, request)).await
+            }
+        }
+    }
+
+    async fn reach<S>(&self, connecting: impl Future<Output = std::io::Result<S>>) -> Result<S, EngineError> {
+        match timeout(CONNECT_LIMIT, connecting).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(why)) => Err(self.unreachable(&why)),
+            Err(_) => Err(EngineError::Unreachable(format!("{self} accepts no connection"))),
+        }
+    }
+
+    fn unreachable(&self, why: &std::io::Error) -> EngineError {
+        let hint = match why.kind() {
+            std::io::ErrorKind::PermissionDenied => "; let this user into the group that owns the socket",
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => "; is dockerd running?",
+            _ => "",
+        };
+        EngineError::Unreachable(format!("{self}: {why}{hint}"))
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+fn not_a_host(host: &str) -> EngineError {
+    EngineError::Unreachable(format!(
+        "“{}” is not a Docker host; use unix:///path/to/docker.sock or tcp://127.0.0.1:2375",
+        host.escape_debug()
+    ))
+}
+
+/// The limit for everything after the connection stands: from here on the engine may have heard us.
+pub(super) async fn answered<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    match timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(EngineError::NoAnswer(format!("none within {} s", limit.as_secs()))),
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, EngineError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| EngineError::Unreachable(causes(&e)))?;
+    let mut talk = pin!(async move {
+        let response = sender.send_request(request).await.map_err(|e| EngineError::NoAnswer(causes(&e)))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await
+            .map_err(|e| EngineError::NoAnswer(causes(e.as_ref())))?
+            .to_bytes();
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            Ok(Answer { body })
+        } else {
+            Err(refusal(status.as_u16(), &String::from_utf8_lossy(&body)))
+        }
+    });
+    let mut connection = pin!(connection);
+    tokio::select! {
+        answer = &mut talk => answer,
+        // The connection's end reaches the talk too, as an answer or as an error that says more than this one.
+        _ = &mut connection => talk.await,
+    }
+}
+
+/// The engine said no. Its words stand in `{"message": …}`, or in the body as it is.
+pub(super) fn refusal(status: u16, body: &str) -> EngineError {
+    let message = serde_json::from_str::<Value>(body)
+        .ok()
+        .and_then(|json| json.get("message")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| body.trim().to_owned());
+    match status {
+        404 => EngineError::NotFound(message),
+        409 => EngineError::Conflict(message),
+        _ => EngineError::Refused { status, message },
+    }
+}
+
+/// An error with the errors it came from, each once.
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Percent-encodes what is not plain in a path or query value; `/` and `:` stay, as image references need them.
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~/:@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_hosts_are_read() {
+        let unix = |path: &str| Endpoint::Unix(PathBuf::from(path));
+        assert_eq!(Endpoint::parse(None), Ok(unix(DEFAULT_SOCKET)));
+        assert_eq!(Endpoint::parse(Some("")), Ok(unix(DEFAULT_SOCKET)));
+        assert_eq!(Endpoint::parse(Some("unix:///tmp/d.sock")), Ok(unix("/tmp/d.sock")));
+        assert_eq!(Endpoint::parse(Some("tcp://127.0.0.1:2375/")), Ok(Endpoint::Tcp("127.0.0.1:2375".into())));
+        assert_eq!(Endpoint::parse(Some("tcp://[::1]:2375")), Ok(Endpoint::Tcp("[::1]:2375".into())));
+        for bad in ["unix://relative", "ssh://me@host", "tcp://host", "tcp://:1", "tcp://h:1/x", "https://h:1", "x"] {
+            let refused = Endpoint::parse(Some(bad)).expect_err(bad).to_string();
+            assert!(refused.contains(bad) && refused.contains("unix:///"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_no_of_the_engine_is_sorted_by_what_can_be_done_next() {
+        assert_eq!(refusal(404, r#"{"message":"No such image: x"}"#), EngineError::NotFound("No such image: x".into()));
+        assert_eq!(refusal(409, r#"{"message":"taken"}"#), EngineError::Conflict("taken".into()));
+        assert_eq!(refusal(500, "plain\n"), EngineError::Refused { status: 500, message: "plain".into() });
+    }
+
+    #[test]
+    fn nothing_leaves_its_place_in_a_path() {
+        assert_eq!(encoded("shop/api:1.0"), "shop/api:1.0");
+        assert_eq!(encoded("a b?c#d&é"), "a%20b%3Fc%23d%26%C3%A9");
+    }
+}
