@@ -109,7 +109,7 @@ impl<E: Engine> HostAgent<E> {
         prober: Arc<dyn Prober>,
     ) -> Result<Self, OpenError> {
         let folder = Folder::open(&config.folder)?;
-        let keys = Keys::open(&config.folder).map_err(|e| OpenError::Keys(e.to_string()))?;
+        let keys = Keys::load_or_create(&config.folder).map_err(|e| OpenError::Keys(e.to_string()))?;
         Ok(Self {
             engine,
             config,
@@ -141,12 +141,12 @@ impl<E: Engine> HostAgent<E> {
 
     /// The MAC of our labels.
     pub(super) fn seal(&self, text: &str) -> String {
-        self.keys.mac("label", text)
+        self.keys.mac("label", text.as_bytes())
     }
 
     /// What our labels on a container are worth.
     pub(super) fn read_marks(&self, inspect: &Value) -> Marked {
-        marks::read(inspect, |text, mac| self.keys.verify("label", text, mac))
+        marks::read(inspect, |text, mac| self.keys.verify("label", text.as_bytes(), mac))
     }
 
     /// The containers of a project, raw, compose's one-offs left out; sorted by name.
@@ -224,7 +224,7 @@ impl<E: Engine> HostAgent<E> {
 
     /// HMAC of a value under the installation key.
     pub(super) fn mac_of(&self, value: &str) -> String {
-        self.keys.mac("value", value)
+        self.keys.mac("value", value.as_bytes())
     }
 
     /// A certain end is remembered; when it cannot be, the result stands all the same.

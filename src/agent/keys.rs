@@ -47,7 +47,9 @@ pub const LABEL_MAC: &str = "io.sternway.mac";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// There is none yet.
-    #[error("there is no installation key at {0}. Start with an empty agent folder, or put the key back from your backup")]
+    #[error(
+        "there is no installation key at {0}. Start with an empty agent folder, or put the key back from your backup"
+    )]
     Missing(PathBuf),
     /// Somebody else can read it, so its MACs prove nothing.
     #[error(
@@ -229,9 +231,8 @@ impl Keys {
         if !labels.keys().any(|key| key.starts_with(LABEL_PREFIX)) {
             return LabelVerdict::None;
         }
-        let right = labels
-            .get(LABEL_MAC)
-            .is_some_and(|mac| self.verify("labels", &label_bytes(project, service, labels), mac));
+        let right =
+            labels.get(LABEL_MAC).is_some_and(|mac| self.verify("labels", &label_bytes(project, service, labels), mac));
         if right { LabelVerdict::Ours } else { LabelVerdict::Forged }
     }
 }

@@ -243,7 +243,7 @@ impl<E: Engine> HostAgent<E> {
     /// HMAC over settings; what has no canonical form equals nothing.
     pub(super) fn mac_of_settings(&self, settings: &Value) -> String {
         match spec::mac_text(settings) {
-            Ok(text) => self.keys.mac("spec", &text),
+            Ok(text) => self.keys.mac("spec", text.as_bytes()),
             Err(_) => String::new(),
         }
     }
