@@ -19,6 +19,13 @@ pub trait Prober: Send + Sync + 'static {
     async fn ask(&self, check: &HealthCheck) -> Result<(), String>;
 }
 
+#[async_trait::async_trait]
+impl Prober for super::probe::Probe {
+    async fn ask(&self, check: &HealthCheck) -> Result<(), String> {
+        Self::ask(self, check).await
+    }
+}
+
 /// Longest a container's own check may take, in milliseconds: Docker's own default.
 const EXEC_LIMIT_MS: u64 = 30_000;
 

@@ -58,7 +58,8 @@ fn team_files(folder: &Path) -> Result<Vec<CommandFile>, Vec<String>> {
     let mut files = Vec::new();
     for path in paths {
         // A command file sets rights, so it has to be as well kept as the config.
-        let file = crate::config::file::read_rights_file(&path).map_err(|p| vec![p.to_string()])?;
+        let file = crate::config::file::read_rights_file(&path)
+            .map_err(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         files.push(CommandFile { name: file.name, text: file.text });
     }
     Ok(files)

@@ -103,7 +103,14 @@ pub fn run() -> ExitCode {
             Command::Console { socket, config } => super::serve::console(socket, &config).await,
             Command::Demo { play_only, simulated, product, previous } => {
                 let previous = crate::demo::Previous::named(&previous);
-                crate::demo::play(crate::demo::Options { play_only, simulated, product, previous, docker: docker_host() }).await
+                crate::demo::play(crate::demo::Options {
+                    play_only,
+                    simulated,
+                    product,
+                    previous,
+                    docker: docker_host(),
+                })
+                .await
             }
             Command::Audit { what: Audit::Verify { paths, config } } => super::audit::verify(&paths, &config),
             Command::Audit { what: Audit::Export { store, from, to, config } } => {

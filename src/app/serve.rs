@@ -14,7 +14,8 @@ use super::cli::{docker_host, env};
 use crate::agent::docker::DockerEngine;
 use crate::agent::engine::Engine;
 use crate::agent::host::{AgentConfig, Allowed, HostAgent};
-use crate::agent::prove::{HttpProber, Prober};
+use crate::agent::probe::Probe;
+use crate::agent::prove::Prober;
 use crate::app::check;
 use crate::chat::console::client::{ClientOptions, run_client};
 use crate::chat::console::server::{ConsoleOptions, ConsoleServer, Limits};
@@ -56,7 +57,7 @@ pub async fn serve(path: &Path) -> anyhow::Result<ExitCode> {
     let log = Arc::new(log);
 
     let engine = Arc::new(connect(&config)?);
-    let hosts = hosts(&config, engine, Arc::new(HttpProber::new()?), &clock)?;
+    let hosts = hosts(&config, engine, Arc::new(Probe::new().map_err(|e| anyhow!(e))?), &clock)?;
     let mut files = config.files_with_hashes();
     files.extend(checked.catalogue.files().iter().map(|f| (f.name.clone(), f.sha256.clone())));
     let parts = Parts {
@@ -97,7 +98,8 @@ pub fn open_console(
     speakers: Option<Vec<(String, u32)>>,
 ) -> anyhow::Result<Arc<ConsoleServer>> {
     let options = ConsoleOptions { clock: Arc::clone(clock), limits: Limits::default(), speakers };
-    let console = ConsoleServer::bind(socket, bot.intake(), bot.lookup(), options).context("the console does not open")?;
+    let console =
+        ConsoleServer::bind(socket, bot.intake(), bot.lookup(), options).context("the console does not open")?;
     bot.add_mouth(Arc::clone(&console) as _);
     bot.open_doors();
     Ok(console)
@@ -161,13 +163,15 @@ async fn told_to_stop() -> anyhow::Result<()> {
 pub async fn console(socket: Option<PathBuf>, config: &Path) -> anyhow::Result<ExitCode> {
     let socket = match socket {
         Some(socket) => socket,
-        None => Config::load(config)
-            .map_err(|problems| {
-                let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                anyhow!("{first}\nName the bot's socket instead: sternway console --socket PATH")
-            })?
-            .sternway
-            .socket,
+        None => {
+            Config::load(config)
+                .map_err(|problems| {
+                    let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                    anyhow!("{first}\nName the bot's socket instead: sternway console --socket PATH")
+                })?
+                .sternway
+                .socket
+        }
     };
     let ended = run_client(client_options(socket)).await?;
     Ok(ended.into())
@@ -177,7 +181,8 @@ pub async fn console(socket: Option<PathBuf>, config: &Path) -> anyhow::Result<E
 pub fn client_options(socket: PathBuf) -> ClientOptions {
     let dumb = env("TERM").is_some_and(|t| t == "dumb");
     let colour = std::io::stdout().is_terminal() && !dumb && env("NO_COLOR").is_none_or(|v| v.is_empty());
-    let state = env("XDG_STATE_HOME").map(PathBuf::from).or_else(|| env("HOME").map(|h| Path::new(&h).join(".local/state")));
+    let state =
+        env("XDG_STATE_HOME").map(PathBuf::from).or_else(|| env("HOME").map(|h| Path::new(&h).join(".local/state")));
     ClientOptions {
         history: state.map(|folder| folder.join("sternway/history")),
         colour,

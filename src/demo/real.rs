@@ -56,7 +56,9 @@ impl Real {
         write_private(&project.join(".env"), &env)?;
         let old = if options.previous == Previous::Breaks { "breaks" } else { "good" };
         let built = async {
-            for (role, version, behaviour) in [("db", "1.0", "good"), ("web", "1.0", "good"), ("api", "1.0", old), ("api", "1.1", "breaks")] {
+            for (role, version, behaviour) in
+                [("db", "1.0", "good"), ("web", "1.0", "good"), ("api", "1.0", old), ("api", "1.1", "breaks")]
+            {
                 real.build(&options.product, role, version, behaviour).await?;
             }
             anyhow::Ok(())
@@ -105,7 +107,8 @@ impl Real {
     }
 
     pub(super) async fn remove_image(&self, reference: &str) -> anyhow::Result<()> {
-        let id = self.call("docker", &["image", "inspect", "--format", "{{.Id}}", reference].map(str::to_owned)).await?;
+        let id =
+            self.call("docker", &["image", "inspect", "--format", "{{.Id}}", reference].map(str::to_owned)).await?;
         self.call("docker", &["rmi", "-f", id.trim()].map(str::to_owned)).await.map(|_| ())
     }
 

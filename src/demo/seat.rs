@@ -84,7 +84,9 @@ impl Seat {
                         shown.print(&answer(&card, shown.look));
                         let _ = told.send((id, card)).await;
                     }
-                    Ok(FromServer::Busy { why, .. } | FromServer::Error { why, .. }) => shown.print(&notice(&why, shown.look)),
+                    Ok(FromServer::Busy { why, .. } | FromServer::Error { why, .. }) => {
+                        shown.print(&notice(&why, shown.look))
+                    }
                     _ => {}
                 }
             }

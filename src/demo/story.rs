@@ -10,8 +10,8 @@ use super::Previous;
 use super::seat::{Screen, Seat};
 use super::theatre::{LAYLA, OMAR, Theatre, Version};
 use crate::app::bot::{Bot, Parts};
-use crate::app::serve::{client_options, open_console};
 use crate::app::check;
+use crate::app::serve::{client_options, open_console};
 use crate::chat::console::client::run_client;
 use crate::chat::console::draw::Look;
 use crate::clock::{Clock, SystemClock};
@@ -22,7 +22,7 @@ use crate::domain::names::ServiceName;
 use crate::domain::plan::StepAction;
 use crate::domain::release::History;
 use crate::domain::run::{RunState, Status};
-use crate::prober::{Probes, Prober};
+use crate::prober::{Prober, Probes};
 use crate::store::files::{FileLog, OpenOptions};
 use crate::story::en::milliseconds;
 
@@ -137,22 +137,36 @@ async fn tell(theatre: &Theatre, bot: &Bot, screen: &Screen, previous: Previous)
 }
 
 /// The numbers, from the log and from the outside prober.
-fn figures(core: &Core, run: &RunState, first_answer: Duration, approved: Instant, probes: Option<&Probes>) -> anyhow::Result<String> {
+fn figures(
+    core: &Core,
+    run: &RunState,
+    first_answer: Duration,
+    approved: Instant,
+    probes: Option<&Probes>,
+) -> anyhow::Result<String> {
     let thread = core.log.thread(&Subject::Run(run.id))?;
     let at = |wanted: &dyn Fn(&Event) -> bool| thread.iter().find(|r| wanted(&r.event)).map(|r| r.at);
     let granted = at(&|e| matches!(e, Event::Granted { .. })).context("no approval on record")?;
     let swap = run.plan.iter().flat_map(|p| &p.plan.steps).position(|s| matches!(s.action, StepAction::SwapService(_)));
-    let healthy = at(&|e| matches!(e, Event::StepDone { step, .. } if Some(*step) == swap)).context("no swap on record")?;
+    let healthy =
+        at(&|e| matches!(e, Event::StepDone { step, .. } if Some(*step) == swap)).context("no swap on record")?;
     let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let mut out = String::from("\n");
     out.push_str(&format!("command → first answer               {} ms\n", ms(first_answer)));
     out.push_str(&format!("approval → healthy (from the log)    {}\n", crate::story::en::duration(granted, healthy)));
     if let Some(probes) = probes {
-        out.push_str(&format!("longest time without a good answer   {} (from the bad deploy on)\n", milliseconds(ms(probes.longest_gap()))));
+        out.push_str(&format!(
+            "longest time without a good answer   {} (from the bad deploy on)\n",
+            milliseconds(ms(probes.longest_gap()))
+        ));
         if let Some(first) = probes.first_ok_after(approved) {
             out.push_str(&format!("approval → first good answer outside {}\n", milliseconds(ms(first))));
         }
-        out.push_str(&format!("asked from outside                   {} times, {} without a good answer\n", probes.count(), probes.failures()));
+        out.push_str(&format!(
+            "asked from outside                   {} times, {} without a good answer\n",
+            probes.count(),
+            probes.failures()
+        ));
     } else {
         out.push_str("longest time without a good answer   not measured: the simulated engine serves no pages\n");
     }

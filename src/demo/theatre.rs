@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use super::Options;
 use super::real::Real;
 use super::simulated::Simulated;
-use crate::agent::prove::HttpProber;
+use crate::agent::probe::Probe;
 use crate::app::serve::hosts;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -61,7 +61,11 @@ impl Theatre {
         std::fs::create_dir(&project)?;
         if options.simulated {
             println!("No Docker engine here: the story is played on a simulated one.");
-            return Ok(Self { engine: Engine::Simulated(Simulated::open(&id, &project, options.previous)?), folder, id });
+            return Ok(Self {
+                engine: Engine::Simulated(Simulated::open(&id, &project, options.previous)?),
+                folder,
+                id,
+            });
         }
         let opened = Real::open(&id, &project, options).await;
         match opened {
@@ -203,7 +207,7 @@ waive = "never"
             Engine::Real(real) => {
                 let engine = real.connect()?;
                 engine.watch(config.stacks.iter().map(|s| s.project.clone()));
-                hosts(config, Arc::new(engine), Arc::new(HttpProber::new()?), clock)
+                hosts(config, Arc::new(engine), Arc::new(Probe::new().map_err(|e| anyhow::anyhow!(e))?), clock)
             }
             Engine::Simulated(sim) => hosts(config, Arc::clone(&sim.engine), sim.prober(), clock),
         }

@@ -329,7 +329,12 @@ impl World {
     }
 
     /// Which of the two runs; it must be settled.
-    pub(crate) async fn old_or_new<'a>(&self, case: &str, old: &'a ImageChoice, new: &'a ImageChoice) -> &'a ImageChoice {
+    pub(crate) async fn old_or_new<'a>(
+        &self,
+        case: &str,
+        old: &'a ImageChoice,
+        new: &'a ImageChoice,
+    ) -> &'a ImageChoice {
         let ids = self.engine.project_containers(&self.project).await.unwrap();
         let one = self.engine.inspect(&ids[0]).await.unwrap().unwrap();
         let runs = if one["Image"] == new.image { new } else { old };
