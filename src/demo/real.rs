@@ -40,11 +40,9 @@ impl Real {
         };
         let facts = real.connect()?.facts().await.context("no Docker engine answers (try --simulated)")?;
         real.version = facts.version;
-        for name in ["compose.yml"] {
-            std::fs::copy(options.product.join(name), project.join(name)).with_context(|| {
-                format!("{} is missing; `make product` makes it", options.product.join(name).display())
-            })?;
-        }
+        let missing = || format!("the sample product is not in {}; `make product` makes it", options.product.display());
+        let product = options.product.canonicalize().with_context(missing)?;
+        std::fs::copy(product.join("compose.yml"), project.join("compose.yml")).with_context(missing)?;
         let env = format!(
             "COMPOSE_PROJECT_NAME=demo-{id}\nSHOP_ID={id}\nAPI_IMAGE={}\nWEB_IMAGE={}\nDB_IMAGE={}\nAPI_PORT={}\nWEB_PORT={}\n",
             image(id, "api", "1.0"),
@@ -59,7 +57,7 @@ impl Real {
             for (role, version, behaviour) in
                 [("db", "1.0", "good"), ("web", "1.0", "good"), ("api", "1.0", old), ("api", "1.1", "breaks")]
             {
-                real.build(&options.product, role, version, behaviour).await?;
+                real.build(&product, role, version, behaviour).await?;
             }
             anyhow::Ok(())
         }
