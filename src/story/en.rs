@@ -110,7 +110,7 @@ fn tone(run: &RunState) -> Tone {
         Status::Requested | Status::Claimed | Status::Running => Tone::Busy,
         Status::Planned if run.open_approval().is_some() => Tone::Ask,
         Status::Planned => Tone::Busy,
-        Status::Undoing { .. } => Tone::Warn,
+        Status::Undoing { .. } => Tone::Busy,
         Status::Stuck { .. } => Tone::Bad,
         Status::Ended { outcome, .. } => outcome_tone(outcome),
     }
