@@ -203,38 +203,38 @@ struct Piece {
     is_code: bool,
 }
 
-/// Breaks a line between words, and words that are too long between characters.
+/// Breaks a line at its spaces, and words that are too long between characters. A word may go through several
+/// spans: the comma after a name stays with it.
 fn wrap(line: &Line, columns: Option<usize>, prose: Ink) -> Vec<Vec<Piece>> {
     let limit = columns.unwrap_or(usize::MAX).max(1);
     let mut out: Vec<Vec<Piece>> = vec![Vec::new()];
-    let mut used = 0;
-    for span in line {
-        let (ink, is_code) = match span {
-            Span::Text(_) => (prose, false),
-            Span::Strong(_) => (if prose == Ink::Dim { Ink::Dim } else { Ink::Strong }, false),
-            Span::Code(_) => (Ink::Code, true),
-        };
-        let words = visible(&shorten(span.words(), SPAN_LIMIT));
-        // A command is one thing, but one too long for a line still has to break somewhere.
-        for word in words.split_inclusive(' ') {
-            let mut rest = word;
-            while !rest.is_empty() {
-                let needed = rest.trim_end_matches(' ').width();
-                if used + needed <= limit {
-                    add(&mut out, rest, ink, is_code);
-                    used = (used + rest.width()).min(limit);
-                    break;
-                }
-                if used > 0 {
+    let mut used: usize = 0;
+    for word in words(line, prose) {
+        let whole: usize = word.iter().map(|piece| piece.words.trim_end_matches(' ').width()).sum();
+        if used > 0 && used.saturating_add(whole) > limit {
+            out.push(Vec::new());
+            used = 0;
+        }
+        for piece in word {
+            let mut rest = piece.words.as_str();
+            while used.saturating_add(rest.trim_end_matches(' ').width()) > limit {
+                if used >= limit {
                     out.push(Vec::new());
                     used = 0;
                     continue;
                 }
-                let cut = fitting(rest, limit);
-                add(&mut out, &rest[..cut], ink, is_code);
+                let cut = fitting(rest, limit - used);
+                // A wide character may not fit into the last column.
+                if used > 0 && rest[..cut].width() > limit - used {
+                    used = limit;
+                    continue;
+                }
+                add(&mut out, &rest[..cut], &piece);
                 rest = &rest[cut..];
                 used = limit;
             }
+            add(&mut out, rest, &piece);
+            used = used.saturating_add(rest.width()).min(limit);
         }
     }
     for pieces in &mut out {
@@ -245,11 +245,32 @@ fn wrap(line: &Line, columns: Option<usize>, prose: Ink) -> Vec<Vec<Piece>> {
     out
 }
 
-fn add(out: &mut [Vec<Piece>], words: &str, ink: Ink, is_code: bool) {
+/// The words of a line, made visible, each with the spaces behind it.
+fn words(line: &Line, prose: Ink) -> Vec<Vec<Piece>> {
+    let mut out: Vec<Vec<Piece>> = vec![Vec::new()];
+    for span in line {
+        let (ink, is_code) = match span {
+            Span::Text(_) => (prose, false),
+            Span::Strong(_) => (if prose == Ink::Dim { Ink::Dim } else { Ink::Strong }, false),
+            Span::Code(_) => (Ink::Code, true),
+        };
+        for part in visible(&shorten(span.words(), SPAN_LIMIT)).split_inclusive(' ') {
+            let piece = Piece { words: part.to_owned(), ink, is_code };
+            match out.last_mut() {
+                Some(word) if word.last().is_none_or(|before| !before.words.ends_with(' ')) => word.push(piece),
+                _ => out.push(vec![piece]),
+            }
+        }
+    }
+    out
+}
+
+/// Adds some words of `of` to the last line.
+fn add(out: &mut [Vec<Piece>], words: &str, of: &Piece) {
     let Some(line) = out.last_mut() else { return };
     match line.last_mut() {
-        Some(piece) if piece.ink == ink && piece.is_code == is_code => piece.words.push_str(words),
-        _ => line.push(Piece { words: words.to_owned(), ink, is_code }),
+        Some(piece) if piece.ink == of.ink && piece.is_code == of.is_code => piece.words.push_str(words),
+        _ => line.push(Piece { words: words.to_owned(), ..*of }),
     }
 }
 
@@ -339,7 +360,8 @@ mod tests {
     fn lines_wrap_at_the_width_and_no_row_is_wider() {
         let card = Card::new(Tone::Ask, vec![text("Restore "), code("mongodb"), text(" on shop from b120?")])
             .line(vec![text("Lost: 1,204 documents written since 02:10, counted just now")])
-            .line(vec![code("sha256:0123456789abcdef0123456789abcdef0123456789abcdef")])
+            .line(vec![text("first "), code("sha256:0123456789abcdef0123456789abcdef0123456789abcdef")])
+            .line(vec![text("now rel19, since 02:10; then "), code("rel17"), text(", which ran")])
             .line(vec![text("بطء شديد في الواجهة بعد النشر الأخير مباشرة اليوم")])
             .line(vec![text("日本語日本語日本語日本語日本語日本語日本語")])
             .button("Approve", "/approve a45".into());
@@ -348,8 +370,11 @@ mod tests {
             │   b120?
             │ Lost: 1,204 documents written
             │ since 02:10, counted just now
+            │ first
             │ sha256:0123456789abcdef0123456789a
             │ bcdef0123456789abcdef
+            │ now rel19, since 02:10; then
+            │ rel17, which ran
             │ بطء شديد في الواجهة بعد النشر
             │ الأخير مباشرة اليوم
             │ 日本語日本語日本語日本語日本語日本

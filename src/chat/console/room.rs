@@ -23,6 +23,8 @@ struct Inner {
     seats: HashMap<SeatName, Arc<Seat>>,
     backlog: VecDeque<Told>,
     answers: VecDeque<(SeatName, u64, Card)>,
+    /// The bot is stopping, and why in words.
+    closed: Option<String>,
 }
 
 impl Room {
@@ -46,6 +48,9 @@ impl Room {
         });
         if let Some(old) = inner.seats.insert(seat.name.clone(), Arc::clone(seat)) {
             old.close("this session is attached again elsewhere", false);
+        }
+        if let Some(why) = &inner.closed {
+            seat.close(why, true);
         }
     }
 
@@ -103,9 +108,11 @@ impl Room {
         }
     }
 
-    /// Ends every connection, with words.
+    /// Ends every connection with words, those that attach from now on included.
     pub(super) fn close_all(&self, why: &str) {
-        for seat in self.inner().seats.values() {
+        let mut inner = self.inner();
+        inner.closed = Some(why.to_owned());
+        for seat in inner.seats.values() {
             seat.close(why, true);
         }
     }

@@ -47,6 +47,9 @@ const SAYS_AT_ONCE: NonZeroU32 = NonZeroU32::new(40).expect("is not zero");
 /// How long a failing `accept` (no file descriptors left) is left alone before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long stopping waits for clients to read their good-bye. They read it at once or not at all.
+const GOOD_BYE: Duration = Duration::from_secs(2);
+
 /// What is bounded, and where.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -60,7 +63,7 @@ pub struct Limits {
     pub backlog: usize,
     /// Time to say `hello`.
     pub hello: Duration,
-    /// Time for one line to get out; also for the last ones when the bot stops.
+    /// Time for one line to get out.
     pub write: Duration,
 }
 
@@ -143,7 +146,7 @@ impl ConsoleServer {
         self.room.close_all("Sternway is stopping. Runs keep their place in the record; nothing is lost");
         let all = async { while connections.join_next().await.is_some() {} };
         // Clients that do not even read their good-bye are cut off when the set is dropped.
-        let _ = tokio::time::timeout(self.options.limits.write, all).await;
+        let _ = tokio::time::timeout(GOOD_BYE, all).await;
     }
 
     /// Counts a connection, or turns it away with words if there are too many.
