@@ -75,11 +75,11 @@ fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         let mut killed = false;
         while let Some(Ok(line)) = lines.next() {
             let mut words = line.split_whitespace().skip_while(|w| !w.ends_with("acked")).skip(1);
-            if let (Some(Ok(position)), Some(hash)) = (words.next().map(str::parse), words.next()) {
-                if hash.len() == 64 {
-                    acked.insert(position, hash.to_owned());
-                    told += 1;
-                }
+            if let (Some(Ok(position)), Some(hash)) = (words.next().map(str::parse), words.next())
+                && hash.len() == 64
+            {
+                acked.insert(position, hash.to_owned());
+                told += 1;
             }
             if told >= until && !killed {
                 child.kill().expect("it is killed");

@@ -12,6 +12,7 @@ pub mod disk;
 mod index;
 mod layout;
 mod open;
+mod prove;
 mod sled_table;
 #[cfg(test)]
 mod tests;

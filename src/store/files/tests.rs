@@ -82,12 +82,12 @@ fn next(dice: &mut Dice, n: usize, log: &FileLog) -> Draft {
         5 => Event::Granted { approval: ApprovalId(head) },
         6 | 7 => Event::RunClaimed { target, plan_hash: hash, approval: None },
         8 | 9 => Event::Passed { plan_hash: hash },
-        10 | 11 | 15 | 17 | 20 | 21 => Event::StepIntent { step },
         12 | 13 => Event::StepDone { step, output: StepOutput::Nothing },
         14 => Event::StepFailed { step, why: "x".to_owned() },
         15 if dice.roll(2) == 0 => Event::UndoBegun { why: "x".to_owned() },
         16 | 23 => [Event::UndoIntent { step }, Event::UndoDone { step }][dice.roll(2)].clone(),
         17 if dice.roll(3) == 0 => [one("stuck"), Event::Resumed][dice.roll(2)].clone(),
+        10 | 11 | 15 | 17 | 20 | 21 => Event::StepIntent { step },
         18 | 22 => Event::Resolved { way: [WayOut::Retry, WayOut::Undo, WayOut::Accept][dice.roll(3)], by: run },
         _ => Event::Ended {
             outcome: [
@@ -130,14 +130,14 @@ async fn the_stored_index_is_the_fold_of_the_log_at_every_prefix() {
     let (log, _) = FileLog::open(folder.path(), options()).expect("it opens");
     let mut dice = Dice(1);
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
-    for n in 0..1600 {
+    for n in 0..1000 {
         let draft = next(&mut dice, n, &log);
         let kind = name_of(&draft.event);
         if log.append(None, vec![draft]).await.is_ok() {
             *kinds.entry(kind).or_default() += 1;
             let head = log.head().position.0;
             // Every prefix at first, where most differs; later every seventh.
-            if head < 40 || head % 20 == 0 {
+            if head < 30 || head % 25 == 0 {
                 assert_eq!(stored(&log), folded(&log), "after record {head}");
             }
         }

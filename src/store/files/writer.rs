@@ -5,28 +5,26 @@
 //! proven from the disk before the next write. Answers go out only when the fate of the whole group is known,
 //! since a refusal may rest on a record of the same group.
 
+mod recovery;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use self::recovery::FIRST_WAIT;
 use super::super::admit::Front;
-use super::super::chain::Chain;
 use super::super::projections::Refusal;
-use super::super::reader::{Segment, segments_in};
 use super::super::table::Location;
-use super::super::verify::walk;
 use super::super::{About, AppendError, Draft, ReadError, Record, queries};
 use super::ballast::Ballast;
-use super::disk::{SegmentFile, is_full};
-use super::index::{IndexOutcome, Truth, prepare};
+use super::disk::SegmentFile;
 use super::open::OpenOptions;
 use super::sled_table::SledOptions;
 use super::{Index, Request, Shared};
@@ -35,12 +33,6 @@ use crate::domain::ids::Position;
 
 /// Most appends in one group: more would make the first wait for nothing.
 const GROUP_MAX: usize = 128;
-
-/// Waiting before the first attempt to write again after a failure; doubled each time.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-
-/// Longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Told while the disk is full.
 const FULL: &str = "the disk is full: only what belongs to runs that have begun is still recorded. Free some room; it goes on by itself then";
@@ -292,157 +284,6 @@ impl Writer {
             tracing::warn!(file = %closed.display(), %error, "a closed segment could not be made read-only");
         }
         Ok(())
-    }
-
-    /// After a failed write: runs that hold a target get another chance with the ballast's room, on a new handle.
-    fn failed(&mut self, group: Vec<Append>, error: &io::Error) {
-        tracing::error!(%error, "the log could not be written");
-        self.active = None;
-        if !is_full(error) {
-            // What may be there of the group goes now, so that a crash does not bring it back.
-            let _ = self.reopen();
-            self.active = None;
-            self.set_health(Health::Broken(format!("the disk failed: {error}. It is tried again by itself")));
-            return self.refuse(group);
-        }
-        self.set_health(Health::Full);
-        let (covered, others) = self.covered(group);
-        let again = match covered.is_empty() {
-            true => self.reopen().map(|()| Vec::new()),
-            false => {
-                self.ballast.release();
-                self.reopen().and_then(|()| {
-                    self.write(&covered).map_err(|failure| match failure {
-                        Failure::Disk(error) => error.to_string(),
-                        Failure::Index(error) => error.to_string(),
-                    })
-                })
-            }
-        };
-        match again {
-            Ok(answers) => {
-                answer(covered, answers);
-                self.refuse(others);
-            }
-            Err(why) => {
-                self.active = None;
-                let _ = self.reopen();
-                self.active = None;
-                self.set_health(Health::Broken(format!(
-                    "the disk is full: {why}. Free some room; it goes on by itself then"
-                )));
-                self.refuse(covered);
-                self.refuse(others);
-            }
-        }
-    }
-
-    /// The segment on a new handle, cut to what was acknowledged, proven from the disk.
-    fn reopen(&mut self) -> Result<(), String> {
-        self.active = None;
-        let head = self.shared.state().head;
-        let path = self.shared.layout.segment(self.place.segment);
-        let file = self.options.disk.append_to(&path, self.place.offset).map_err(|e| e.to_string())?;
-        if self.place.offset > 0 {
-            let chain = match self.place.segment {
-                0 => Chain::from_genesis(),
-                first => Chain::from_middle(self.shared.log, first),
-            };
-            let segment = Segment { first: self.place.segment, path };
-            let walked = walk(&[segment], chain, |_, _, _| Ok(())).map_err(|damage| damage.to_string())?;
-            if walked.head != Some(head) || walked.torn.is_some() {
-                return Err(format!("what is on the disk does not end with record {}", head.position));
-            }
-        }
-        self.active = Some(file);
-        Ok(())
-    }
-
-    /// Tries to be well again.
-    fn mend(&mut self) {
-        if let Health::Broken(_) = self.health {
-            match self.reopen() {
-                Ok(()) => self.set_health(Health::Full),
-                Err(why) => return self.set_health(Health::Broken(format!("{why}. It is tried again by itself"))),
-            }
-        }
-        if self.health == Health::Full {
-            match self.ballast.ensure() {
-                Ok(()) => {
-                    self.set_health(Health::Well);
-                    tracing::info!("the log can be written again");
-                }
-                Err(_) => self.set_health(Health::Full),
-            }
-        }
-        if self.index_is_away() || (self.index_in_memory && self.health == Health::Well) {
-            let why = self.index_fault.take().unwrap_or_else(|| "it failed before".to_owned());
-            self.mend_index(&why);
-            if self.index_is_away() {
-                self.wait_longer();
-            }
-        }
-    }
-
-    /// Brings the index back: opened and caught up, built anew, or in memory when the disk takes neither.
-    fn mend_index(&mut self, why: &str) {
-        tracing::error!(why, "the index failed and is opened again");
-        let head = {
-            let mut state = self.shared.state_mut();
-            state.index = Index::Away(why.to_owned());
-            state.head
-        };
-        let prepared =
-            segments_in(&self.shared.layout.segments()).map_err(|e| e.to_string()).and_then(|mut segments| {
-                segments.retain(|s| s.first <= self.place.segment);
-                let truth = Truth { log: self.shared.log, segments: &segments, head };
-                prepare(&self.shared.layout, &self.sled, truth).map_err(|damage| damage.to_string())
-            });
-        match prepared {
-            Ok(prepared) => {
-                self.shared.state_mut().index = Index::Ready(prepared.table);
-                self.index_in_memory = matches!(prepared.outcome, IndexOutcome::InMemory { .. });
-                match prepared.outcome {
-                    IndexOutcome::Rebuilt { why, .. } => {
-                        if let Err(error) = self.tell_rebuilt(&why) {
-                            tracing::error!(%error, "that the index was built anew is not on record");
-                        }
-                    }
-                    IndexOutcome::InMemory { why } => {
-                        tracing::error!(why, "the index is kept in memory until the next start");
-                    }
-                    IndexOutcome::Created | IndexOutcome::Ready | IndexOutcome::CaughtUp { .. } => {}
-                }
-            }
-            Err(why) => self.set_health(Health::Broken(why)),
-        }
-    }
-
-    fn set_health(&mut self, health: Health) {
-        *self.shared.trouble() = match &health {
-            Health::Well => None,
-            Health::Full => Some(FULL.to_owned()),
-            Health::Broken(why) => Some(why.clone()),
-        };
-        self.shared.room.store(health == Health::Well, Ordering::Release);
-        match health {
-            Health::Well => self.wait = FIRST_WAIT,
-            Health::Full | Health::Broken(_) => self.wait_longer(),
-        }
-        self.health = health;
-    }
-
-    fn wait_longer(&mut self) {
-        self.next_try = Instant::now() + self.wait;
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
-    }
-
-    fn is_well(&self) -> bool {
-        self.health == Health::Well && !self.index_is_away()
-    }
-
-    fn index_is_away(&self) -> bool {
-        matches!(self.shared.state().index, Index::Away(_))
     }
 
     /// Those that the ballast's room is for, and the others.
