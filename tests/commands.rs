@@ -11,6 +11,8 @@ use sternway::command::{Catalogue, CommandFile, Offer, World};
 mod derive;
 #[path = "commands/files.rs"]
 mod files;
+#[path = "commands/hints.rs"]
+mod hints;
 #[path = "commands/parse.rs"]
 mod parse;
 #[path = "commands/random.rs"]

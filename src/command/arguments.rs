@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::domain::ids::{ApprovalId, RunId};
+use crate::domain::release::Wanted;
 use crate::domain::text::{shorten, visible};
 use crate::domain::trouble::Trouble;
 
@@ -15,12 +16,10 @@ use super::spec::{ArgumentSpec, ArgumentType, CommandPath, CommandSpec, Presence
 use super::suggest::closest;
 use super::tokens::{Word, Words, is_blank};
 use super::value::{Arguments, ServiceWord, TargetWord, Value, read_duration};
-use super::words::ReasonRule;
+use super::words::{ReasonRule, Risk};
 
 /// Longest reason and longest text, in characters. It stands on a card and in the log for good.
 pub const REASON_MAX: usize = 500;
-/// A word shorter than this is not suspected of being a misspelt keyword: it may be a tag.
-const SUSPECT_MIN: usize = 5;
 
 /// What a word introduces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +59,18 @@ pub(super) fn introduced<'s>(spec: &'s CommandSpec, word: &Word, line: &str) -> 
 
 /// Reads the arguments of one command.
 pub(super) struct Leaf<'c, 'a> {
-    catalogue: &'c Catalogue,
-    spec: &'c CommandSpec,
+    pub(super) catalogue: &'c Catalogue,
+    pub(super) spec: &'c CommandSpec,
     /// What was typed to get here; differs from the spec in a dry run.
-    policy: &'c CommandSpec,
-    words: Words<'a>,
-    given: Arguments,
+    pub(super) policy: &'c CommandSpec,
+    pub(super) words: Words<'a>,
+    pub(super) given: Arguments,
     places: BTreeMap<String, Range<usize>>,
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// An argument that was taken by its place alone and could as well be the first word of a sentence.
-    loose: Option<(&'c str, usize)>,
+    pub(super) loose: Option<(&'c str, usize)>,
+    /// A target was asked for by its keyword, in words that may be a sentence: `to the one before`.
+    pub(super) vague: bool,
 }
 
 impl<'c, 'a> Leaf<'c, 'a> {
@@ -80,7 +81,7 @@ impl<'c, 'a> Leaf<'c, 'a> {
         words: Words<'a>,
     ) -> Self {
         let (given, places) = (Arguments::default(), BTreeMap::new());
-        Self { catalogue, spec, policy, words, given, places, reason: None, loose: None }
+        Self { catalogue, spec, policy, words, given, places, reason: None, loose: None, vague: false }
     }
 
     pub(super) fn read(mut self) -> Result<(Arguments, Option<String>), Trouble> {
@@ -95,6 +96,7 @@ impl<'c, 'a> Leaf<'c, 'a> {
                 Some((Introduced::Argument(argument), value)) => {
                     self.words.go_to(value);
                     self.take(argument, &word)?;
+                    self.vague |= self.given.target(&argument.name).is_some_and(is_mere_word);
                 }
                 None => {
                     let wanted = self.next_positional();
@@ -115,12 +117,12 @@ impl<'c, 'a> Leaf<'c, 'a> {
         Ok((self.given, self.reason))
     }
 
-    fn line(&self) -> &'a str {
+    pub(super) fn line(&self) -> &'a str {
         self.words.line()
     }
 
     /// What was typed to say this command.
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         line::path_of(self.spec, self.policy)
     }
 
@@ -128,18 +130,18 @@ impl<'c, 'a> Leaf<'c, 'a> {
         self.spec.arguments.iter().find(|a| a.positional && self.given.get(&a.name).is_none())
     }
 
-    fn trouble(&self, message: impl AsRef<str>, span: Range<usize>) -> Trouble {
+    pub(super) fn trouble(&self, message: impl AsRef<str>, span: Range<usize>) -> Trouble {
         Trouble::usage(message).at(self.line(), span)
     }
 
-    /// The same with the way it is said and one that works.
-    fn with_usage(&self, trouble: Trouble) -> Trouble {
+    /// The same with the way it is said, and what to type next. An example is offered only where typing it changes
+    /// nothing: somebody half awake would copy it, and its `a45` may be a plan they never looked at.
+    pub(super) fn with_usage(&self, trouble: Trouble) -> Trouble {
         let usage = self.spec.usage().replacen(self.spec.path.as_str(), &self.path(), 1);
         let trouble = trouble.say(usage);
-        let example = self.policy.examples.first().or(self.spec.examples.first());
-        match example {
-            Some(example) => trouble.try_this(example),
-            None => trouble.try_this(format!("/help {}", self.spec.path)),
+        match self.policy.examples.first() {
+            Some(example) if self.policy.risk == Risk::Look => trouble.try_this(example),
+            _ => trouble.try_this(format!("/help {}", self.path())),
         }
     }
 
@@ -286,7 +288,7 @@ impl<'c, 'a> Leaf<'c, 'a> {
             return Err(self.trouble("A reason was given before.", because.span.clone()));
         }
         let (start, rest) = self.words.rest();
-        if rest.is_empty() {
+        if rest.chars().all(|c| is_blank(c) || ".…?!-—".contains(c)) {
             let trouble = self.trouble("A reason follows here, in your own words.", self.words.end());
             return Err(self.with_usage(trouble));
         }
@@ -348,92 +350,11 @@ impl<'c, 'a> Leaf<'c, 'a> {
         }
         Ok(())
     }
+}
 
-    /// A word in an optional place that is nearly a keyword, with more behind it, is a slip and no tag.
-    fn suspect(&self, argument: &ArgumentSpec, word: &Word) -> Result<(), Trouble> {
-        let tag = argument.kind == ArgumentType::ReleaseTarget && argument.presence != Presence::Required;
-        if !tag || word.quoted || word.text.chars().count() < SUSPECT_MIN || self.words.rest().1.is_empty() {
-            return Ok(());
-        }
-        match closest(&word.text, self.keywords()).first() {
-            Some(keyword) if *keyword != word.text => Err(self.meant(word, keyword)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The words that can still introduce something here.
-    fn keywords(&self) -> Vec<&'c str> {
-        let open = self.spec.arguments.iter().filter(|a| self.given.get(&a.name).is_none());
-        let mut out: Vec<&str> = open.filter_map(|a| a.keyword.as_deref()).collect();
-        if self.spec.reason != ReasonRule::None && self.reason.is_none() {
-            out.push(REASON_WORDS[0]);
-        }
-        out
-    }
-
-    fn meant(&self, word: &Word, keyword: &str) -> Trouble {
-        let line = self.line();
-        let (before, after) = (&line[..word.span.start], &line[word.span.end..]);
-        self.trouble(
-            format!("“{}” is not understood; did you mean “{keyword}”?", shorten(&word.text, 32)),
-            word.span.clone(),
-        )
-        .try_this(format!("{}{keyword}{}", before, after).trim_matches(is_blank))
-    }
-
-    fn unknown_option(&self, word: &Word) -> Trouble {
-        let name = word.text.trim_start_matches('-');
-        let name = name.split([':', '=']).next().unwrap_or(name);
-        if name.is_empty() {
-            return self.unexpected(word);
-        }
-        if let Some(keyword) = closest(name, self.keywords()).first() {
-            return self.meant(word, keyword);
-        }
-        let keywords = self.keywords();
-        let trouble =
-            self.trouble(format!("/{} has no option “{}”.", self.path(), shorten(&word.text, 32)), word.span.clone());
-        let trouble =
-            if keywords.is_empty() { trouble } else { trouble.say(format!("It has: {}.", keywords.join(", "))) };
-        self.with_usage(trouble)
-    }
-
-    fn unexpected(&self, word: &Word) -> Trouble {
-        if !word.quoted
-            && let Some(keyword) = closest(&word.text, self.keywords()).first()
-            && word.text.chars().count() >= SUSPECT_MIN.min(keyword.len())
-        {
-            return self.meant(word, keyword);
-        }
-        let trouble = self.trouble(format!("“{}” is not expected here.", shorten(&word.text, 32)), word.span.clone());
-        if self.spec.reason == ReasonRule::None || self.reason.is_some() {
-            return self.with_usage(trouble);
-        }
-        // `api slow since noon`: the sentence began a word earlier. `a45 — too risky`: it begins behind the dash.
-        let (given, start) = match self.loose {
-            Some((name, start)) => (self.given.without(name), start),
-            None if word.text.chars().all(|c| c == '-') => (self.given.clone(), word.span.end),
-            None => (self.given.clone(), word.span.start),
-        };
-        let words = self.line()[start..].trim_matches(is_blank);
-        let before = line::compose(self.spec, self.policy, &given, None);
-        trouble.say("A reason follows the word because.").try_this(format!("{before} because {words}").trim_end())
-    }
-
-    fn nothing_missing(&self) -> Result<(), Trouble> {
-        let missing = |a: &&ArgumentSpec| a.presence == Presence::Required && self.given.get(&a.name).is_none();
-        if let Some(argument) = self.spec.arguments.iter().find(missing) {
-            let message = format!("/{} needs {}.", self.path(), argument.kind.looks_like());
-            return Err(self.with_usage(self.trouble(message, self.words.end())));
-        }
-        if self.spec.reason == ReasonRule::Required && self.reason.is_none() {
-            let before = line::compose(self.spec, self.policy, &self.given, None);
-            return Err(self
-                .trouble(format!("/{} needs a reason: others will ask why.", self.path()), self.words.end())
-                .try_this(format!("{before} because …")));
-        }
-        Ok(())
-    }
+/// Whether a target is a tag of letters only, which any word of a sentence could be.
+fn is_mere_word(target: &TargetWord) -> bool {
+    matches!(target, TargetWord::Named(Wanted::Tag(tag)) if tag.chars().all(char::is_alphabetic))
 }
 
 /// Whether a word that begins with a dash is the value that comes next: a negative number.

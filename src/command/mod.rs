@@ -23,6 +23,7 @@ mod parse;
 mod read;
 mod register;
 mod rules;
+mod slips;
 mod spec;
 mod suggest;
 mod tokens;

@@ -216,13 +216,8 @@ pub(super) fn command_word(word: &Word) -> String {
 
 fn missing_sub(path: &str, subs: &[Arc<CommandSpec>], words: Words<'_>) -> Trouble {
     let names: Vec<&str> = subs.iter().map(|s| s.path.last()).collect();
-    let mut trouble = Trouble::usage(format!("/{path} needs to know what to do."))
+    Trouble::usage(format!("/{path} needs to know what to do."))
         .at(words.line(), words.end())
-        .say(format!("It does: {}.", names.join(", ")));
-    let example =
-        subs.first().map(|s| s.examples.first().cloned().unwrap_or_else(|| format!("/{path} {}", s.path.last())));
-    if let Some(example) = example {
-        trouble = trouble.try_this(example);
-    }
-    trouble
+        .say(format!("It does: {}.", names.join(", ")))
+        .try_this(format!("/help {path}"))
 }

@@ -170,7 +170,7 @@ impl Builtin {
 }
 
 vocabulary!(
-    /// The type of an argument as the file says it; [`ArgumentType`] adds what belongs to it.
+    /// The type of an argument as the file says it; [`super::ArgumentType`] adds what belongs to it.
     TypeWord, "a type" {
         /// `api`, or `api@shop` in another stack than the channel's.
         Service = "service",
