@@ -8,8 +8,8 @@
 #   engine.sh release
 #
 # An engine that answers is used, and DOCKER_HOST is honoured. Otherwise, as root, Debian's docker.io and
-# docker-compose are installed (they stay) and a dockerd of its own is started: own data, own socket, no
-# bridge, and no touch on the machine's firewall, so that nothing but the packages is left afterwards and
+# docker-compose are installed (they stay) and a dockerd of its own is started: own data, own socket, and no
+# touch on the machine's firewall or bridge, so that nothing but the packages is left afterwards and
 # containers that belong to a stopped system engine are not woken.
 #
 # STERNWAY_ENGINE_DIR     where that engine keeps its data (default: .cache/engine in the clone)
@@ -82,12 +82,15 @@ attempt() {
     run=$(mktemp -d /run/sternway-engine.XXXXXX)
     mkdir -p "$state/data"
     echo '{}' >"$state/daemon.json"
+    # `none` would also delete a docker0 that is there: it may be another engine's. With one there,
+    # nothing of ours uses it: containers live on networks of their own.
+    [ -e /sys/class/net/docker0 ] || set -- --bridge none "$@"
     # setsid: an interrupt at the terminal is for the command, which still needs the engine to clean up.
     # shellcheck disable=SC2086 # the flags are words
     setsid dockerd --config-file "$state/daemon.json" --host "unix://$run/docker.sock" \
         --data-root "$state/data" --exec-root "$run/exec" --pidfile "$run/docker.pid" \
         --containerd-namespace sternway --containerd-plugins-namespace sternway-plugins \
-        --bridge none --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
+        --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
         "$@" ${STERNWAY_ENGINE_FLAGS:-} >"$state/dockerd.log" 2>&1 </dev/null 9>&- &
     pid=$!
     echo "$pid $run" >"$state/own"
@@ -95,7 +98,7 @@ attempt() {
     while [ $tries -gt 0 ]; do
         if [ -S "$run/docker.sock" ] && answers "unix://$run/docker.sock" >/dev/null; then
             stores "unix://$run/docker.sock" && return 0
-            why="it starts but cannot make a container's file system"
+            why="it starts but cannot make a container's file system: $(last_error)"
             stop_own
             return 1
         fi
@@ -103,11 +106,16 @@ attempt() {
         sleep 0.2
         tries=$((tries - 1))
     done
-    reason=$(grep -E 'level=(fatal|error)|^failed to start|^Status:' "$state/dockerd.log" | tail -n 1 | cut -c 1-300)
+    reason=$(last_error)
     if own_engine; then why="dockerd did not answer within $START_SECONDS s"; else why="dockerd ended at once"; fi
     [ -z "$reason" ] || why="$why: $reason"
     stop_own
     return 1
+}
+
+last_error() {
+    grep -E 'level=(fatal|error)|^failed to start|^Status:' "$state/dockerd.log" | tail -n 1 |
+        sed 's/^time=.* msg="\(.*\)".*/\1/' | cut -c 1-300
 }
 
 # Some nested machines accept overlay2 at start and refuse the first mount: try one.
