@@ -66,6 +66,9 @@ impl Engine for SimEngine {
     }
 
     async fn image(&self, handle: &str) -> Result<Option<Value>, EngineError> {
+        if handle.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(super::refused(400, &format!("“{}” names nothing on an engine", handle.escape_debug())));
+        }
         self.call(|world, _| Ok(world.images.inspect(handle)))
     }
 

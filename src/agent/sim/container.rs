@@ -64,6 +64,11 @@ impl Container {
         matches!(self.status, Status::Running | Status::Paused | Status::Restarting { .. })
     }
 
+    /// A start was tried, whether or not it succeeded: its endpoints were laid out.
+    fn tried(&self) -> bool {
+        self.started.is_some() || !self.error.is_empty()
+    }
+
     pub(super) fn label(&self, key: &str) -> Option<&str> {
         self.config["Labels"].get(key)?.as_str()
     }
@@ -236,12 +241,12 @@ impl Container {
     fn endpoint(&self, network: &str, given: &Value, ids: &BTreeMap<String, String>) -> Value {
         let mut aliases = given["Aliases"].as_array().cloned().unwrap_or_default();
         let short = json!(&self.id[..12]);
-        if self.started.is_some() && !matches!(network, "bridge" | "host" | "none") && !aliases.contains(&short) {
+        if self.tried() && !matches!(network, "bridge" | "host" | "none") && !aliases.contains(&short) {
             aliases.push(short);
         }
         let here = self.addresses.get(network);
         let address = here.map_or(String::new(), |(net, host)| super::address(*net, *host));
-        let known = self.started.is_some() || here.is_some();
+        let known = self.tried() || here.is_some();
         json!({
             "IPAMConfig": given["IPAMConfig"], "Links": given["Links"],
             "Aliases": if aliases.is_empty() { Value::Null } else { aliases.into() },

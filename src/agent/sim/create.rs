@@ -78,9 +78,6 @@ pub(super) fn config(body: &Value, image: &Value, id: &str) -> Value {
     if is_empty(&config["Hostname"]) && !shares_network {
         config["Hostname"] = json!(id.get(..12).unwrap_or(id));
     }
-    for binding in body["HostConfig"]["PortBindings"].as_object().into_iter().flatten() {
-        config["ExposedPorts"][binding.0] = json!({});
-    }
     if let Some(members) = config.as_object_mut() {
         members.retain(|key, value| !SHOWN_IF_SET.contains(&key.as_str()) || !is_empty(value));
     }
@@ -133,6 +130,9 @@ pub(super) fn host(body: &Value) -> Value {
         host.extend(limits);
     }
     overlay(&mut host, &body["HostConfig"]);
+    let policy = &host["RestartPolicy"];
+    let tries = policy["MaximumRetryCount"].as_i64().unwrap_or_default();
+    host["RestartPolicy"] = json!({"Name": policy["Name"].as_str().unwrap_or_default(), "MaximumRetryCount": tries});
     if is_empty(&host["NetworkMode"]) {
         host["NetworkMode"] = json!("default");
     }

@@ -134,8 +134,9 @@ impl Images {
         Ok(())
     }
 
-    /// As `docker rmi` does it: a tag goes, and with the last one the image, unless a container uses it; with
-    /// `force` the tag goes in spite of that. By id all goes, unless (even with force) a running one uses it.
+    /// As `docker rmi` does it: a tag goes, and with the last one the image; refused if that one is used by a
+    /// container. With `force` only the image of a running container stays, without its tag. By id all goes,
+    /// unless (even with force) a running one uses it.
     pub(super) fn remove(
         &mut self,
         handle: &str,
@@ -153,7 +154,8 @@ impl Images {
                 )));
             }
             self.tags.remove(&name);
-            if others || used.is_some() {
+            // Force takes the image from under a container that does not run; that one still starts.
+            if others || used == Some(Use::Running) {
                 return Ok(());
             }
         } else if used == Some(Use::Running) || (used.is_some() && !force) {

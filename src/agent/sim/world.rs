@@ -178,7 +178,9 @@ impl World {
             }
             Err(error) => {
                 let container = &mut self.containers[index];
-                container.exit_code = 128;
+                if container.exit_code == 0 {
+                    container.exit_code = 128;
+                }
                 container.error = error.to_string();
                 Err(error)
             }
@@ -218,7 +220,10 @@ impl World {
     /// The host ports a start would take.
     fn ports(&self, index: usize) -> Result<Vec<(String, u16, String)>, EngineError> {
         let container = &self.containers[index];
+        // A binding whose port is not exposed is silently not published (engine 20.10).
+        let exposed = |inside: &str| !container.config["ExposedPorts"][inside].is_null();
         let bindings = container.host["PortBindings"].as_object().into_iter().flatten();
+        let bindings = bindings.filter(|(inside, _)| exposed(inside));
         let mut wanted: Vec<(String, u16, String)> = Vec::new();
         for (inside, hosts) in bindings {
             for host in hosts.as_array().into_iter().flatten() {
@@ -361,26 +366,36 @@ impl World {
         Ok(())
     }
 
+    /// One that does not run takes any network, even an unknown one, and keeps what it was told first.
     pub(super) fn connect(&mut self, network: &str, handle: &str, endpoint: &Value) -> Result<(), EngineError> {
         let found = self.networks.iter().find(|(name, id)| *name == network || *id == network);
-        let Some(name) = found.map(|(name, _)| name.clone()) else {
-            return Err(EngineError::NotFound(format!("network {network} not found")));
-        };
+        let name = found.map(|(name, _)| name.clone());
         let index = self.at(handle)?;
         let mode = self.containers[index].host["NetworkMode"].as_str().unwrap_or_default();
         if mode == "host" || mode.starts_with("container:") {
             let why = "container sharing network namespace with another container or host cannot be connected to any other network";
             return Err(refused(403, why));
         }
-        let running = matches!(self.containers[index].status, Status::Running | Status::Paused);
-        if running {
-            if self.containers[index].addresses.contains_key(&name) {
+        if matches!(self.containers[index].status, Status::Running | Status::Paused) {
+            let Some(name) = &name else {
+                return Err(EngineError::NotFound(format!("network {network} not found")));
+            };
+            if self.containers[index].addresses.contains_key(name) {
                 return Ok(());
             }
-            let address = self.address_in(&name, endpoint)?;
+            let address = self.address_in(name, endpoint)?;
             self.containers[index].addresses.insert(name.clone(), address);
         }
-        self.containers[index].endpoints.insert(name, endpoint.clone());
+        let name = name.unwrap_or_else(|| network.to_owned());
+        let container = &mut self.containers[index];
+        let mut given = endpoint.clone();
+        if !matches!(name.as_str(), "bridge" | "host" | "none") {
+            let mut aliases = given["Aliases"].as_array().cloned().unwrap_or_default();
+            aliases.push(json!(container.id[..12]));
+            given = if given.is_object() { given } else { json!({}) };
+            given["Aliases"] = aliases.into();
+        }
+        container.endpoints.entry(name).or_insert(given);
         Ok(())
     }
 

@@ -1,0 +1,269 @@
+//! A real Docker engine for tests: is there one, images of a scripted program built without network, free ports,
+//! and a sweep of everything that carries the test's label, also after a crash of an earlier run.
+//!
+//! Shared engines are expected: nothing without our own label is touched, ports are published on 127.0.0.1 only.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::query_parameters::{
+    BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use futures_util::StreamExt;
+use serde_json::json;
+use sternway::agent::docker::DockerEngine;
+use sternway::agent::engine::Engine;
+use sternway::agent::sim::Behaviour;
+use sternway::domain::names::ProjectName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Everything a test makes carries this label with the test's id as value.
+pub const TEST_LABEL: &str = "io.sternway.test";
+/// Leftovers of dead test processes are swept once they are this old, in seconds.
+const LEFTOVER_AGE_S: i64 = 600;
+/// How long one question to a published port may take.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+
+/// A real engine, and the label under which one test works on it.
+pub struct RealEngine {
+    engine: Arc<DockerEngine>,
+    docker: Docker,
+    id: String,
+}
+
+impl RealEngine {
+    /// The engine of `DOCKER_HOST` or the default socket. Without one: says so loudly and gives `None`; fails
+    /// where `CI` is set.
+    pub async fn find() -> Option<Self> {
+        let host = std::env::var_os("DOCKER_HOST").and_then(|h| h.into_string().ok());
+        let engine = DockerEngine::connect(host.as_deref()).expect("DOCKER_HOST has a known form");
+        if let Err(why) = engine.facts().await {
+            assert!(std::env::var_os("CI").is_none(), "CI must run the engine suite: {why}");
+            eprintln!("SKIPPED: no Docker engine to test against ({why})");
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("pid{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let docker = match host.as_deref() {
+            Some(host) => Docker::connect_with_host(host),
+            None => Docker::connect_with_unix_defaults(),
+        };
+        let docker = docker.expect("it answered a moment ago");
+        sweep_leftovers(&docker).await;
+        Some(Self { engine: Arc::new(engine), docker, id })
+    }
+
+    /// The engine as the agent sees it.
+    pub fn engine(&self) -> Arc<DockerEngine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// The value of [`TEST_LABEL`] on everything this test makes; also a good prefix for names.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// A project of this test's own.
+    pub fn project(&self) -> ProjectName {
+        ProjectName::parse(&format!("st-{}", self.id)).expect("letters, digits and a dash")
+    }
+
+    /// The reference of an image of this test.
+    pub fn reference(&self, name: &str) -> String {
+        format!("sternway-test-{}/{name}", self.id)
+    }
+
+    /// Builds an image `FROM scratch` whose program behaves so; `name` has its tag in it. `more` are further
+    /// lines of its Dockerfile, such as `VOLUME /data`. Gives the reference.
+    pub async fn image(&self, name: &str, behaviour: Behaviour, more: &str) -> String {
+        let serve = |after: u64, well: &str| format!(r#""serve", "{after}", "{well}""#);
+        let arguments = match behaviour {
+            Behaviour::Healthy | Behaviour::IgnoresSigterm => serve(0, "-"),
+            Behaviour::HealthyAfter(ms) => serve(ms, "-"),
+            Behaviour::HealthyFor(ms) => serve(0, &ms.to_string()),
+            Behaviour::Unhealthy => serve(0, "0"),
+            Behaviour::Mute => r#""mute""#.to_owned(),
+            Behaviour::Exits(code) => format!(r#""exit", "{code}""#),
+        };
+        let signal = if behaviour == Behaviour::IgnoresSigterm { "SIGTERM" } else { "SIGKILL" };
+        // The label first: nothing of the build cache is shared with a test that may be sweeping its own.
+        let dockerfile = format!(
+            "FROM scratch\nLABEL {TEST_LABEL}={} name={name}\nCOPY program /program\nSTOPSIGNAL {signal}\n{more}\nENTRYPOINT [\"/program\"]\nCMD [{arguments}]\n",
+            self.id
+        );
+        let program = std::fs::read(program()).expect("it was just compiled");
+        let tar = tar(&[("Dockerfile", 0o644, dockerfile.as_bytes()), ("program", 0o755, &program)]);
+        let reference = self.reference(name);
+        let options = BuildImageOptionsBuilder::new().t(&reference).rm(true).forcerm(true).build();
+        let mut build = self.docker.build_image(options, None, Some(bollard::body_full(tar.into())));
+        while let Some(step) = build.next().await {
+            let step = step.unwrap_or_else(|e| panic!("building {reference}: {e}"));
+            assert!(step.error_detail.is_none(), "building {reference}: {:?}", step.error_detail);
+        }
+        reference
+    }
+
+    /// Makes a network with the test's label.
+    pub async fn network(&self, name: &str) -> String {
+        let name = format!("st-{}-{name}", self.id);
+        let request = serde_json::from_value(json!({"Name": name, "Labels": {TEST_LABEL: self.id}}));
+        self.docker.create_network(request.expect("a network request")).await.expect("a network can be made");
+        name
+    }
+
+    /// `docker rmi -f`.
+    pub async fn remove_image(&self, reference: &str) {
+        let options = RemoveImageOptionsBuilder::new().force(true).build();
+        self.docker.remove_image(reference, Some(options), None).await.expect("the image can be removed");
+    }
+
+    /// bollard, for what the agent's contract does not offer.
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+}
+
+impl Drop for RealEngine {
+    fn drop(&mut self) {
+        let (docker, id) = (self.docker.clone(), self.id.clone());
+        // Drop cannot wait inside the test's own runtime.
+        let sweeping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(sweep(&docker, &id));
+        });
+        let _ = sweeping.join();
+    }
+}
+
+/// A port of 127.0.0.1 that nobody holds now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Asks a published port by HTTP whether the program behind it is well.
+pub async fn ask(port: u16) -> Result<(), String> {
+    let asked = async {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    match timeout(ASK_LIMIT, asked).await {
+        Err(_) => Err("timed out".to_owned()),
+        Ok(Err(why)) => Err(why.to_string()),
+        Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200") => Ok(()),
+        Ok(Ok(answer)) => Err(format!("answered {:?}", answer.lines().next().unwrap_or_default())),
+    }
+}
+
+/// Removes everything that carries this test id.
+async fn sweep(docker: &Docker, id: &str) {
+    let filters = HashMap::from([("label", vec![format!("{TEST_LABEL}={id}")])]);
+    let containers = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    for container in docker.list_containers(Some(containers)).await.unwrap_or_default() {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let _ = docker.remove_container(&container.id.unwrap_or_default(), Some(options)).await;
+    }
+    let networks = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    for network in docker.list_networks(Some(networks)).await.unwrap_or_default() {
+        let _ = docker.remove_network(&network.name.unwrap_or_default()).await;
+    }
+    let images = ListImagesOptionsBuilder::new().filters(&filters).build();
+    for image in docker.list_images(Some(images)).await.unwrap_or_default() {
+        let options = RemoveImageOptionsBuilder::new().force(true).build();
+        let _ = docker.remove_image(&image.id, Some(options), None).await;
+    }
+}
+
+/// What test processes that are gone left behind; once per process.
+async fn sweep_leftovers(docker: &Docker) {
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.set(()).is_err() {
+        return;
+    }
+    let now = docker.info().await.ok().and_then(|info| info.system_time);
+    let Some(now) = now.and_then(|time| time.parse::<jiff::Timestamp>().ok()) else { return };
+    let dead = |labels: &HashMap<String, String>, created: i64| -> Option<String> {
+        let id = labels.get(TEST_LABEL)?;
+        let pid = id.strip_prefix("pid")?.split('-').next()?.parse::<u32>().ok()?;
+        let gone = !Path::new(&format!("/proc/{pid}")).exists();
+        (gone && now.as_second() - created > LEFTOVER_AGE_S).then(|| id.clone())
+    };
+    let filters = HashMap::from([("label", vec![TEST_LABEL])]);
+    let containers = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let images = ListImagesOptionsBuilder::new().filters(&filters).build();
+    let mut ids: Vec<String> = Vec::new();
+    for container in docker.list_containers(Some(containers)).await.unwrap_or_default() {
+        ids.extend(dead(&container.labels.unwrap_or_default(), container.created.unwrap_or_default()));
+    }
+    for image in docker.list_images(Some(images)).await.unwrap_or_default() {
+        ids.extend(dead(&image.labels, image.created));
+    }
+    ids.sort();
+    ids.dedup();
+    for id in ids {
+        sweep(docker, &id).await;
+    }
+}
+
+/// The scripted program as a static file, compiled once for each state of its source.
+fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let compile = || {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/scripted.rs");
+        let text = std::fs::read_to_string(&source).expect("the program's source");
+        let mark = sternway::domain::canonical::sha256("scripted", &text).expect("text is canonical");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let made = folder.join(format!("scripted-{}", &mark[..16]));
+        if !made.exists() {
+            // Two test binaries may compile at once; each renames a file of its own into place.
+            let own = folder.join(format!("scripted-{}.{}", &mark[..16], std::process::id()));
+            let done = Command::new("rustc")
+                .args(["-O", "--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"])
+                .arg(&own)
+                .arg(&source)
+                .output()
+                .expect("rustc can be run");
+            assert!(done.status.success(), "rustc: {}", String::from_utf8_lossy(&done.stderr));
+            std::fs::rename(&own, &made).expect("same folder");
+        }
+        made
+    };
+    PROGRAM.get_or_init(compile).clone()
+}
+
+/// A tar archive (POSIX ustar) of these files: name, mode, content.
+fn tar(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, mode, content) in files {
+        let mut head = [0u8; 512];
+        let mut put = |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
+        put(0, name);
+        put(100, &format!("{mode:07o}"));
+        put(108, "0000000");
+        put(116, "0000000");
+        put(124, &format!("{:011o}", content.len()));
+        put(136, "00000000000");
+        put(148, "        ");
+        put(156, "0");
+        put(257, "ustar");
+        put(263, "00");
+        let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+        head[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        head[154] = 0;
+        archive.extend_from_slice(&head);
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
+}
