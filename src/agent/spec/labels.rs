@@ -26,7 +26,7 @@ pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 const REPLACE: &str = "com.docker.compose.replace";
 
 /// Our labels begin so.
-pub const OWN_PREFIX: &str = "io.sternway.";
+pub use crate::agent::keys::LABEL_PREFIX as OWN_PREFIX;
 
 /// What `config-hash` says when no hash is known that fits the container: never equal to a real one, so that the
 /// next `up` recreates the container once instead of believing that another release runs. Compose v2 does not
