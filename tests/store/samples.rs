@@ -116,6 +116,7 @@ pub fn invoked(event: &str, stack: &str) -> Event {
         actor: Actor::Person(person("amina")),
         command: "rollback image".to_owned(),
         target: Some(target(stack)),
+        dry_run: false,
     }
 }
 
