@@ -65,11 +65,23 @@ fn nearly() -> impl Strategy<Value = String> {
     })
 }
 
+/// Lines whose beginning is right, so that what follows is read to its end.
+fn begun() -> impl Strategy<Value = String> {
+    let begin = prop::sample::select(vec![
+        "/rollback image api ",
+        "/rollback image api to rel17 because ",
+        "/rollback plan image api because ",
+        "/approve a45 because ",
+        "/runs accept r42 reason: ",
+    ]);
+    (begin, prop_oneof![nearly(), any::<String>(), "\\PC{1,60}"]).prop_map(|(begin, rest)| format!("{begin}{rest}"))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_string_is_understood_or_told(line in prop_oneof![nearly(), any::<String>(), "\\PC{0,80}", "/rollback image \\PC{0,60}"]) {
+    fn any_string_is_understood_or_told(line in prop_oneof![begun(), begun(), nearly(), any::<String>(), "\\PC{0,80}", "/rollback image \\PC{0,60}"]) {
         let catalogue = ours_once();
         match catalogue.parse(&line) {
             Ok(request) => {
