@@ -10,7 +10,7 @@ short = "swap it"
 examples = ["/swap api"]
 kind  = "procedure"
 risk  = "change"
-roles = ["oncall"]
+roles = ["on-call"]
 approval = { from = "approver", count = 1, waived = "proven_release", expires = "30m" }
 reason = "optional"
 rate  = { count = 5, per = "10m" }
@@ -48,7 +48,7 @@ fn a_bad_file_is_told_where_and_what_would_be_valid() {
             "swap.toml:5:9: this is no TOML: missing opening quote, expected `\"`",
         ),
         ("count = 1, w", "count = \"1\", w", "swap.toml:7:41: count: a whole number is wanted here, not text"),
-        ("roles = [\"oncall\"]", "roles = \"oncall\"", "swap.toml:6:9: roles: a list in [ ] is wanted here, not text"),
+        ("roles = [\"on-call\"]", "roles = \"on-call\"", "swap.toml:6:9: roles: a list in [ ] is wanted here, not text"),
         ("required = false", "required = \"no\"", "swap.toml:19:12: required: true or false is wanted here, not text"),
         (
             "lock  =",
@@ -118,12 +118,12 @@ fn a_bad_file_is_told_where_and_what_would_be_valid() {
             "swap.toml:16:1: argument: “service” means something else in this command already",
         ),
         (
-            "[\"oncall\"]",
+            "[\"on-call\"]",
             "[\"on call\"]",
             "swap.toml:6:10: roles: a role name has letters, digits, `-`, `_` and `.`, and begins with a letter or digit; “ ” is not one of them",
         ),
         (
-            "[\"oncall\"]",
+            "[\"on-call\"]",
             "[]",
             "swap.toml:6:9: roles: nobody could say it: name roles, or \"anyone\" for what only looks",
         ),
@@ -200,7 +200,7 @@ fn a_bad_file_is_told_where_and_what_would_be_valid() {
         ),
         ("risk  = \"change\"", "risk  = \"look\"", "swap.toml:5:9: risk: `swap` changes things: at least \"change\""),
         (
-            "[\"oncall\"]",
+            "[\"on-call\"]",
             "[\"anyone\"]",
             "swap.toml:6:9: roles: whoever is linked to no person may look, never act: name roles instead of \"anyone\"",
         ),
@@ -273,7 +273,7 @@ fn a_team_cannot_take_the_votes_out_of_the_ways_out_of_stuck() {
             "waived: a way out of a stuck run always needs its votes",
         ),
         (
-            "roles    = [\"oncall\", \"approver\"]",
+            "roles    = [\"on-call\", \"approver\"]",
             "roles = [\"anyone\"]",
             "roles: whoever is linked to no person may look",
         ),
@@ -286,7 +286,7 @@ fn a_team_cannot_take_the_votes_out_of_the_ways_out_of_stuck() {
 
 #[test]
 fn a_teams_file_replaces_ours_whole() {
-    let file = "name = \"releases\"\nshort = \"ours\"\nkind = \"query\"\ndoes = \"releases\"\nrisk = \"look\"\nroles = [\"oncall\"]\n[[argument]]\nname = \"service\"\ntype = \"service\"\n";
+    let file = "name = \"releases\"\nshort = \"ours\"\nkind = \"query\"\ndoes = \"releases\"\nrisk = \"look\"\nroles = [\"on-call\"]\n[[argument]]\nname = \"service\"\ntype = \"service\"\n";
     let catalogue = with(&[("/etc/sternway/commands/releases.toml", file)]).unwrap();
     let command = catalogue.command("releases").unwrap();
     assert_eq!(command.short, "ours");
@@ -330,7 +330,7 @@ fn the_hash_follows_what_decides_and_not_the_wording() {
     assert_eq!(good, hash(&format!("# a comment\n{GOOD}")));
     for (from, to) in [
         ("count = 1, w", "count = 2, w"),
-        ("[\"oncall\"]", "[\"lead\"]"),
+        ("[\"on-call\"]", "[\"lead\"]"),
         ("\"proven_release\"", "\"never\""),
         (", \"prove_health\"]", "]"),
         ("count = 5", "count = 6"),

@@ -1,0 +1,375 @@
+//! A simulated night: the real bot over the simulated engine, a log and a chat in memory, and time that passes only while
+//! everybody waits. The bot can be killed at any moment and started again over the same log, engine and agent folder.
+
+#![allow(dead_code)] // each suite uses its part
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sternway::agent::prove::Prober;
+use sternway::agent::sim::{Behaviour, ComposeService, SimEngine};
+use sternway::app::bot::{Bot, Parts};
+use sternway::app::{check, serve};
+use sternway::chat::sim::SimChat;
+use sternway::clock::Clock;
+use sternway::config::Config;
+use sternway::dispatch::Host;
+use sternway::domain::actor::Surface;
+use sternway::domain::ids::{Position, RunId};
+use sternway::domain::names::{HostName, ServiceName, Target};
+use sternway::domain::plan::HealthCheck;
+use sternway::domain::release::History;
+use sternway::domain::run::RunState;
+use sternway::store::memory::MemoryLog;
+use sternway::store::{Log, SharedLog};
+
+/// Longest that anything may take, in simulated time.
+pub const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
+
+pub const AMAL: &str = "uid:1";
+pub const BEN: &str = "uid:2";
+pub const CARLA: &str = "uid:3";
+pub const STRANGER: &str = "uid:9";
+
+/// Time of the runtime that runs now, carried over from one to the next.
+pub struct NightClock {
+    state: Mutex<(Timestamp, Option<tokio::time::Instant>)>,
+}
+
+impl NightClock {
+    fn enter(&self) {
+        self.state.lock().unwrap().1 = Some(tokio::time::Instant::now());
+    }
+
+    fn leave(&self) {
+        let now = self.now();
+        *self.state.lock().unwrap() = (now, None);
+    }
+}
+
+#[async_trait::async_trait]
+impl Clock for NightClock {
+    fn now(&self) -> Timestamp {
+        let (base, since) = *self.state.lock().unwrap();
+        match since {
+            Some(since) => base.checked_add(since.elapsed()).unwrap(),
+            None => base,
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)] // a clock
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Everything that outlives a kill.
+pub struct Night {
+    pub clock: Arc<NightClock>,
+    pub engine: Arc<SimEngine>,
+    pub log: Arc<MemoryLog>,
+    pub folder: tempfile::TempDir,
+    pub chat: Arc<SimChat>,
+    /// More lines for the config.
+    pub more_config: String,
+}
+
+/// Asks the simulated host's ports.
+pub struct Ports(pub Arc<SimEngine>);
+
+#[async_trait::async_trait]
+impl Prober for Ports {
+    async fn ask(&self, check: &HealthCheck) -> Result<(), String> {
+        match check {
+            HealthCheck::Http { url } => {
+                let port = url.rsplit(':').next().and_then(|r| r.split('/').next()).and_then(|p| p.parse().ok());
+                self.0.ask(port.expect("the config's urls have ports"))
+            }
+            HealthCheck::Tcp { port } => self.0.ask(*port),
+            HealthCheck::Exec | HealthCheck::Weak => Err("nothing to ask".into()),
+        }
+    }
+}
+
+pub const API: u16 = 3000;
+
+impl Night {
+    /// A shop whose API runs 1.1 now and ran 1.0, with these behaviours; nothing is on record yet.
+    pub fn new(old: Behaviour, new: Behaviour) -> Self {
+        let start: Timestamp = "2026-11-22T01:00:00Z".parse().unwrap();
+        let clock = Arc::new(NightClock { state: Mutex::new((start, None)) });
+        let engine = Arc::new(SimEngine::new(Arc::clone(&clock) as _));
+        for (reference, behaviour) in
+            [("shop/db:1.0", Behaviour::Healthy), ("shop/web:1.0", Behaviour::Healthy), ("shop/api:1.0", old), ("shop/api:1.1", new)]
+        {
+            engine.image(reference, behaviour);
+        }
+        for (service, ports) in [("db", vec![]), ("api", vec![(API, 3000)]), ("web", vec![(8080, 80)])] {
+            engine.compose(&ComposeService::new("shop", service, &format!("shop/{service}:1.0"), &ports)).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("shop")).unwrap();
+        std::fs::write(folder.path().join("shop/.env"), "# the shop\nAPI_IMAGE=shop/api:1.0\nWEB_PORT=8080\n").unwrap();
+        Self {
+            log: Arc::new(MemoryLog::new(start)),
+            chat: SimChat::new(Surface::Console),
+            clock,
+            engine,
+            folder,
+            more_config: String::new(),
+        }
+    }
+
+    /// The usual night: a good 1.0 is on record and proven, then somebody deployed 1.1.
+    pub fn after_a_bad_deploy() -> Self {
+        let night = Self::new(Behaviour::Healthy, Behaviour::Unhealthy);
+        night.live(async |bot| {
+            bot.proven(1).await;
+        });
+        night.deploy("1.1");
+        night.live(async |bot| {
+            bot.until("1.1 is on record", |b| b.history().releases.len() == 2).await;
+        });
+        night
+    }
+
+    /// The team deploys a version with compose.
+    pub fn deploy(&self, version: &str) {
+        let image = format!("shop/api:{version}");
+        self.set_pin(&image);
+        self.engine.compose_redeploy("shop", "api", &image).unwrap();
+    }
+
+    pub fn env(&self) -> PathBuf {
+        self.folder.path().join("shop/.env")
+    }
+
+    pub fn pin(&self) -> String {
+        std::fs::read_to_string(self.env()).unwrap()
+    }
+
+    fn set_pin(&self, image: &str) {
+        std::fs::write(self.env(), format!("# the shop\nAPI_IMAGE={image}\nWEB_PORT=8080\n")).unwrap();
+    }
+
+    pub fn config(&self) -> Config {
+        let text = format!(
+            r#"
+[sternway]
+store = "{folder}/store"
+agent = "{folder}/agent"
+socket = "{folder}/socket"
+
+[[person]]
+id = "amal"
+roles = ["on-call"]
+accounts = {{ console = ["{AMAL}"] }}
+
+[[person]]
+id = "ben"
+roles = ["on-call", "approver"]
+accounts = {{ console = ["{BEN}"] }}
+
+[[person]]
+id = "carla"
+roles = ["approver"]
+accounts = {{ console = ["{CARLA}"] }}
+
+[[stack]]
+name = "shop"
+project = "shop"
+dir = "{folder}/shop"
+
+[stack.service.api]
+health = {{ url = "http://127.0.0.1:{API}/health" }}
+count = 2
+interval = "200ms"
+deadline = "10s"
+grace = "2s"
+pin = {{ file = ".env", key = "API_IMAGE" }}
+proxies = [{{ service = "web", signal = "HUP" }}]
+{more}
+"#,
+            folder = self.folder.path().display(),
+            more = self.more_config,
+        );
+        Config::parse("night.toml", &text).unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))
+    }
+
+    /// The agent as production makes it, on the simulated engine.
+    pub fn hosts(&self, config: &Config) -> BTreeMap<HostName, Host> {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        serve::hosts(config, Arc::clone(&self.engine), Arc::new(Ports(Arc::clone(&self.engine))), &clock).unwrap()
+    }
+
+    /// Starts the bot, lets `play` happen, and stops it in good order.
+    pub fn live<R>(&self, play: impl AsyncFnOnce(&Living) -> R) -> R {
+        self.live_with(Arc::clone(&self.log) as _, |hosts| hosts, play)
+    }
+
+    /// The same over another view of the log, and with other hands.
+    pub fn live_with<R>(
+        &self,
+        log: SharedLog,
+        hands: impl FnOnce(BTreeMap<HostName, Host>) -> BTreeMap<HostName, Host>,
+        play: impl AsyncFnOnce(&Living) -> R,
+    ) -> R {
+        self.run(async {
+            let living = self.start(log, hands).await;
+            let outcome = play(&living).await;
+            living.bot.stop().await;
+            outcome
+        })
+    }
+
+    /// Starts the bot and kills it when `death` comes: every task of it stops where it is.
+    pub fn die_when(
+        &self,
+        log: SharedLog,
+        hands: impl FnOnce(BTreeMap<HostName, Host>) -> BTreeMap<HostName, Host>,
+        play: impl AsyncFnOnce(&Living),
+        death: impl Future<Output = ()>,
+    ) {
+        self.run(async {
+            let life = async {
+                let living = self.start(log, hands).await;
+                play(&living).await;
+            };
+            tokio::select! {
+                () = life => {}
+                () = death => {}
+            }
+        });
+    }
+
+    /// Runs in a runtime of its own whose time passes only while everything waits. Its end kills every task.
+    pub fn run<R>(&self, future: impl Future<Output = R>) -> R {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let outcome = runtime.block_on(async {
+            self.clock.enter();
+            let outcome = tokio::time::timeout(PATIENCE * 2, future).await;
+            self.clock.leave();
+            outcome
+        });
+        drop(runtime);
+        outcome.unwrap_or_else(|_| panic!("nothing came of it in {PATIENCE:?}:\n{}", self.chat.transcript()))
+    }
+
+    async fn start(&self, log: SharedLog, hands: impl FnOnce(BTreeMap<HostName, Host>) -> BTreeMap<HostName, Host>) -> Living {
+        let config = self.config();
+        let hosts = hands(self.hosts(&config));
+        let checked = check::with_commands(config).unwrap_or_else(|p| panic!("{}", p.join("\n")));
+        let bot = Bot::start(Parts {
+            config: Arc::new(checked.config),
+            catalogue: Arc::new(checked.catalogue),
+            log: Arc::clone(&log),
+            hosts,
+            clock: Arc::clone(&self.clock) as _,
+            store_folder: None,
+            files: BTreeMap::new(),
+        })
+        .await
+        .unwrap_or_else(|t| panic!("the bot does not start: {t}"));
+        bot.add_mouth(Arc::clone(&self.chat) as _);
+        bot.open_doors();
+        Living { bot, log, chat: Arc::clone(&self.chat), clock: Arc::clone(&self.clock) }
+    }
+
+    /// The image string of the container that runs the API now, and whether it answers.
+    pub fn serving(&self) -> (Option<String>, bool) {
+        (self.engine.behind(API), self.engine.answers(API))
+    }
+
+    /// Every container that is not one of ours for keeping images, by name.
+    pub fn containers(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.engine.names().into_iter().filter(|n| n.starts_with("shop-")).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A bot that runs, and the people around it.
+pub struct Living {
+    pub bot: Bot,
+    pub log: SharedLog,
+    pub chat: Arc<SimChat>,
+    pub clock: Arc<NightClock>,
+}
+
+impl Living {
+    /// Somebody says a line in the console's channel.
+    pub async fn say(&self, account: &str, words: &str) {
+        let invocation = self.chat.hear(account, "console", words, self.clock.now());
+        self.bot.intake().send(invocation).await.unwrap_or_else(|_| panic!("the doors are closed"));
+    }
+
+    /// Says a line and gives the private answer to it, in words.
+    pub async fn ask(&self, account: &str, words: &str) -> String {
+        let invocation = self.chat.hear(account, "console", words, self.clock.now());
+        let key = invocation.event.clone();
+        self.bot.intake().send(invocation).await.unwrap_or_else(|_| panic!("the doors are closed"));
+        let answered = |said: &[sternway::chat::sim::Said]| said.iter().any(|s| s.to.is_some() && s.key.0 == key);
+        let said = self.chat.wait_for(answered, PATIENCE).await.unwrap_or_else(|e| panic!("no answer to {words:?}: {e}"));
+        said.iter().find(|s| s.to.is_some() && s.key.0 == key).map(|s| s.card.plain()).unwrap()
+    }
+
+    pub fn history(&self) -> History {
+        let target: Target = self.bot.core().config.stacks[0].target();
+        self.log.history(&target, &ServiceName::parse("api").unwrap()).unwrap()
+    }
+
+    /// Waits until so many releases of the API are proven.
+    pub async fn proven(&self, count: usize) {
+        self.until("releases are proven", |b| b.history().releases.iter().filter(|r| r.proven.is_some()).count() >= count).await;
+    }
+
+    /// Waits until it is so, looking after every record and every second.
+    pub async fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
+        let mut moved = self.log.watch();
+        let looking = async {
+            while !so(self) {
+                tokio::select! {
+                    _ = moved.changed() => {}
+                    () = self.clock.sleep(Duration::from_secs(1)) => {}
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+            panic!("never: {what}\n{}\n{}", self.chat.transcript(), self.story());
+        }
+    }
+
+    /// The newest run.
+    pub fn newest(&self) -> Option<RunState> {
+        self.log.runs(1).unwrap().into_iter().next()
+    }
+
+    /// Asks for a rollback of the API and waits until it stands somewhere.
+    pub async fn rollback(&self, account: &str, words: &str, stands: impl Fn(&RunState) -> bool) -> RunState {
+        let before = self.newest().map(|r| r.id);
+        self.say(account, words).await;
+        self.until(words, |b| b.newest().is_some_and(|r| Some(r.id) != before && stands(&r))).await;
+        self.newest().unwrap()
+    }
+
+    /// Waits until the run stands somewhere.
+    pub async fn run_until(&self, id: RunId, stands: impl Fn(&RunState) -> bool) -> RunState {
+        self.until("the run stands there", |b| b.log.run(id).unwrap().is_some_and(|r| stands(&r))).await;
+        self.log.run(id).unwrap().unwrap()
+    }
+
+    /// All records in a line each, for failures.
+    pub fn story(&self) -> String {
+        let records = self.log.read(Position(0), 10_000).unwrap();
+        records.iter().map(|r| format!("{} {}\n", r.position, serde_json::to_string(&r.event).unwrap())).collect()
+    }
+}
+
+/// The newest run that has ended or is stuck.
+pub fn at_rest(run: &RunState) -> bool {
+    run.ended() || matches!(run.status, sternway::domain::run::Status::Stuck { .. })
+}
