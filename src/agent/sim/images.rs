@@ -121,6 +121,14 @@ impl Images {
     }
 
     /// Moves or sets a tag.
+    pub(super) fn set_behaviour(&mut self, handle: &str, behaviour: Behaviour) -> Result<(), EngineError> {
+        let id = self.get(handle)?.id.clone();
+        for image in self.all_mut().filter(|i| i.id == id) {
+            image.behaviour = behaviour;
+        }
+        Ok(())
+    }
+
     pub(super) fn tag(&mut self, handle: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
         let id = self.get(handle)?.id.clone();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_./:".contains(&b);

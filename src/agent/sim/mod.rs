@@ -166,6 +166,14 @@ impl SimEngine {
         self.with(|world, _| world.images.tag(image, repository, tag))
     }
 
+    /// From its next start on the program in an image behaves otherwise, as one whose surroundings have changed.
+    ///
+    /// # Errors
+    /// `NotFound` for the image.
+    pub fn set_behaviour(&self, image: &str, behaviour: Behaviour) -> Result<(), EngineError> {
+        self.with(|world, _| world.images.set_behaviour(image, behaviour))
+    }
+
     /// What a prober hears at a port published on the host.
     ///
     /// # Errors

@@ -1,0 +1,201 @@
+//! The four laws, for every procedure of the catalogue and for a restore that is one-way, gives an output to later steps
+//! and takes an hour: it succeeds; it succeeds with each step run twice; failing at any step leaves the world as it was;
+//! killed after any record of the journal, it recovers to the same end.
+
+#[path = "support/night.rs"]
+mod night;
+
+#[path = "laws/hands.rs"]
+mod hands;
+
+#[path = "laws/restore.rs"]
+mod restore;
+
+use std::sync::Arc;
+
+use hands::{Dying, Failing, Half, Twice};
+use night::{BEN, Night, at_rest};
+use sternway::agent::Act;
+use sternway::agent::sim::Behaviour;
+use sternway::command::{Action, Catalogue};
+use sternway::domain::event::Outcome;
+use sternway::domain::run::{RunState, Status};
+use sternway::store::Log;
+
+/// How a person asks for each procedure of the catalogue. A new procedure has to be given a line here.
+fn line_for(procedure: &str) -> &'static str {
+    match procedure {
+        "rollback image" => "/rollback image api",
+        other => panic!("/{other} is a procedure without laws: say here how it is asked for"),
+    }
+}
+
+fn procedures() -> Vec<&'static str> {
+    let catalogue = Catalogue::load(&[]).unwrap();
+    let all: Vec<&str> = catalogue
+        .specs()
+        .filter(|s| matches!(s.action, Action::Procedure(_)))
+        .map(|s| line_for(s.path.as_str()))
+        .collect();
+    assert!(!all.is_empty(), "the catalogue has no procedure");
+    all
+}
+
+/// Whether the API runs that version, alone, under its own name, with the pin that belongs to it.
+fn stands(night: &Night, version: &str) -> Result<(), String> {
+    let image = format!("shop/api:{version}");
+    let containers = night.containers();
+    if containers != ["shop-api-1", "shop-db-1", "shop-web-1"] {
+        return Err(format!("containers: {containers:?}"));
+    }
+    let pin = night.pin();
+    let wanted = format!("# the shop\nAPI_IMAGE={image}\nWEB_PORT=8080\n");
+    if pin != wanted {
+        return Err(format!("the pin file reads {pin:?}, not {wanted:?}"));
+    }
+    let facts = night.run(async {
+        let config = night.config();
+        let host = night.hosts(&config).into_values().next().unwrap();
+        host.inspect.stack(&config.stacks[0].project).await.unwrap()
+    });
+    let api = facts.services.iter().find(|(n, _)| n.as_str() == "api").map(|(_, s)| s.containers[0].clone());
+    let api = api.ok_or("no api")?;
+    let wanted = night.run(async {
+        let config = night.config();
+        let host = night.hosts(&config).into_values().next().unwrap();
+        host.inspect.local_images("shop/api").await.unwrap()
+    });
+    let wanted = wanted.iter().find(|h| h.reference == image).ok_or("no such image")?;
+    if api.image.fingerprint != wanted.fingerprint {
+        return Err(format!("the api runs {}, not {image}", api.image.reference));
+    }
+    if api.state != sternway::agent::ContainerState::Running {
+        return Err(format!("the api is {:?}", api.state));
+    }
+    Ok(())
+}
+
+fn done(run: &RunState) -> bool {
+    matches!(run.status, Status::Ended { outcome: Outcome::Done, .. })
+}
+
+fn undone(run: &RunState) -> bool {
+    matches!(run.status, Status::Ended { outcome: Outcome::Undone { .. }, .. })
+}
+
+#[test]
+fn first_law_every_procedure_succeeds() {
+    for line in procedures() {
+        let night = Night::after_a_bad_deploy();
+        let run = night.live(async |bot| bot.rollback(BEN, line, at_rest).await);
+        assert!(done(&run), "{line}: {:?}", run.status);
+        stands(&night, "1.0").unwrap_or_else(|why| panic!("{line}: {why}"));
+    }
+}
+
+#[test]
+fn second_law_each_step_run_twice_changes_nothing() {
+    for line in procedures() {
+        let night = Night::after_a_bad_deploy();
+        let log = Arc::clone(&night.log) as _;
+        let run = night.live_with(
+            log,
+            |hosts| hands::replace(hosts, |act| Arc::new(Twice(act)) as Arc<dyn Act>),
+            async |bot| bot.rollback(BEN, line, at_rest).await,
+        );
+        assert!(done(&run), "{line}: {:?}", run.status);
+        stands(&night, "1.0").unwrap_or_else(|why| panic!("{line}: {why}"));
+    }
+}
+
+#[test]
+fn third_law_failing_at_any_step_leaves_the_world_as_it_was() {
+    for line in procedures() {
+        let steps = steps_of(line);
+        for step in 0..steps {
+            for half in [Half::Before, Half::After] {
+                let night = Night::after_a_bad_deploy();
+                let log = Arc::clone(&night.log) as _;
+                let run = night.live_with(
+                    log,
+                    |hosts| hands::replace(hosts, |act| Arc::new(Failing::new(act, step, half)) as Arc<dyn Act>),
+                    async |bot| bot.rollback(BEN, line, at_rest).await,
+                );
+                assert!(undone(&run), "{line}, failing {half:?} step {step}: {:?}", run.status);
+                stands(&night, "1.1").unwrap_or_else(|why| panic!("{line}, failing {half:?} step {step}: {why}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn fourth_law_killed_after_any_record_it_recovers_to_the_same_end() {
+    for line in procedures() {
+        for (behaviour, end) in [(Behaviour::Healthy, "1.0"), (Behaviour::Unhealthy, "1.1")] {
+            let records = records_of(line, behaviour);
+            assert!(records > 10, "an uninterrupted {line} writes only {records} records");
+            for kill_after in 1..=records {
+                let night = before(behaviour);
+                let dying = Dying::after(Arc::clone(&night.log) as _, kill_after);
+                let dead = dying.dead();
+                night.die_when(
+                    Arc::clone(&dying) as _,
+                    |hosts| hosts,
+                    async |bot| {
+                        bot.rollback(BEN, line, at_rest).await;
+                    },
+                    dead,
+                );
+                assert!(dying.is_dead(), "{line}: the log was not written {kill_after} times");
+                let run = night.live(async |bot| {
+                    match bot.newest() {
+                        // Killed before the request itself was on record: nobody was promised anything.
+                        None => bot.rollback(BEN, line, at_rest).await,
+                        Some(run) => bot.run_until(run.id, at_rest).await,
+                    }
+                });
+                let as_expected = if end == "1.0" { done(&run) } else { undone(&run) };
+                assert!(as_expected, "{line}, killed after record {kill_after}: {:?}", run.status);
+                stands(&night, end).unwrap_or_else(|why| panic!("{line}, killed after record {kill_after}: {why}"));
+            }
+            eprintln!("{line} to {end}: killed after each of {records} appends");
+        }
+    }
+}
+
+/// A night whose 1.0 behaves like this once it is gone back to; it was well when it was proven.
+fn before(behaviour: Behaviour) -> Night {
+    let night = Night::after_a_bad_deploy();
+    if behaviour != Behaviour::Healthy {
+        night.engine.set_behaviour("shop/api:1.0", behaviour).unwrap();
+    }
+    night
+}
+
+fn steps_of(line: &str) -> usize {
+    let night = Night::after_a_bad_deploy();
+    let run = night.live(async |bot| bot.rollback(BEN, line, at_rest).await);
+    run.steps.len()
+}
+
+/// Appends of an uninterrupted run, from the start of the bot to its rest.
+fn records_of(line: &str, behaviour: Behaviour) -> usize {
+    let night = before(behaviour);
+    let counting = Dying::after(Arc::clone(&night.log) as _, usize::MAX);
+    night.live_with(Arc::clone(&counting) as _, |hosts| hosts, async |bot| {
+        bot.rollback(BEN, line, at_rest).await;
+    });
+    // The last append is the record of the stop.
+    counting.appends() - 1
+}
+
+#[test]
+fn a_night_is_the_same_every_time() {
+    let story = || {
+        let night = Night::after_a_bad_deploy();
+        night.live(async |bot| bot.rollback(BEN, "/rollback image api", at_rest).await);
+        night.log.lines()
+    };
+    assert_eq!(String::from_utf8(story()).unwrap().len(), String::from_utf8(story()).unwrap().len());
+    let _ = Night::after_a_bad_deploy().log.head();
+}
