@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::engine::{Engine, EngineError};
 use super::folder::{Folder, FolderError};
 use super::images::FingerprintCache;
-use super::keys::Keys;
+use super::keys::{KeyError, Keys};
 use super::ledger::Ledger;
 use super::marks::{self, Marked};
 use super::prove::Prober;
@@ -79,9 +79,9 @@ pub enum OpenError {
     /// Its folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Its keys cannot be used.
-    #[error("the agent's key cannot be used: {0}")]
-    Keys(String),
+    /// Its key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// Hands and eyes on one Docker host.
@@ -109,7 +109,7 @@ impl<E: Engine> HostAgent<E> {
         prober: Arc<dyn Prober>,
     ) -> Result<Self, OpenError> {
         let folder = Folder::open(&config.folder)?;
-        let keys = Keys::load_or_create(&config.folder).map_err(|e| OpenError::Keys(e.to_string()))?;
+        let keys = Keys::load_or_create(&config.folder)?;
         Ok(Self {
             engine,
             config,

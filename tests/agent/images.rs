@@ -1,6 +1,5 @@
 //! Images between plan and act: gone, moved, kept.
 
-use sternway::agent::engine::Engine;
 use sternway::agent::sim::{Behaviour, NewImage};
 use sternway::agent::{Act, ActError, ImageFound, Inspect, Observed};
 use sternway::domain::names::Fingerprint;

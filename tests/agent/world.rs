@@ -73,12 +73,10 @@ pub(crate) struct World {
     claims: AtomicU64,
 }
 
-/// The service as it was deployed, and what it may become.
+/// The service as it was deployed.
 pub(crate) struct Deployed {
     /// The container that runs.
     pub(crate) id: String,
-    /// What it runs.
-    pub(crate) from: ImageChoice,
 }
 
 impl World {
@@ -117,10 +115,6 @@ impl World {
 
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
         Arc::clone(&self.engine)
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     pub(crate) fn agent_folder(&self) -> std::path::PathBuf {
@@ -197,7 +191,7 @@ impl World {
         let id = self.create(&self.container_name(), image, env, json!({})).await;
         self.engine.connect(&self.networks[1], &id, &json!({"Aliases": ["api"]})).await.unwrap();
         self.engine.start(&id).await.unwrap();
-        Deployed { id, from: image.clone() }
+        Deployed { id }
     }
 
     pub(crate) async fn create(&self, name: &str, image: &ImageChoice, env: &[&str], labels: Value) -> String {
@@ -329,7 +323,12 @@ impl World {
     }
 
     /// Which of the two runs; it must be settled.
-    pub(crate) async fn old_or_new<'a>(&self, case: &str, old: &'a ImageChoice, new: &'a ImageChoice) -> &'a ImageChoice {
+    pub(crate) async fn old_or_new<'a>(
+        &self,
+        case: &str,
+        old: &'a ImageChoice,
+        new: &'a ImageChoice,
+    ) -> &'a ImageChoice {
         let ids = self.engine.project_containers(&self.project).await.unwrap();
         let one = self.engine.inspect(&ids[0]).await.unwrap().unwrap();
         let runs = if one["Image"] == new.image { new } else { old };
