@@ -1,6 +1,8 @@
 //! The agent of one host, told as what happens to a service: one suite over the simulated engine always and over
 //! a real one when it answers (else it says `SKIPPED`, or fails where `CI` is set).
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // that is how a test says what is wrong
+
 #[path = "support/real_engine.rs"]
 #[allow(dead_code)] // each test binary uses its own part
 mod real_engine;
@@ -26,6 +28,8 @@ macro_rules! on_both_engines {
 mod crashes;
 #[path = "agent/images.rs"]
 mod images;
+#[path = "agent/pins.rs"]
+mod pins;
 #[path = "agent/recovery.rs"]
 mod recovery;
 #[path = "agent/swaps.rs"]

@@ -1,6 +1,9 @@
 //! The container that `spec::recreate` describes equals, field by field, the one that docker-compose 1.29 makes
 //! itself for the same image. Runs on the machine's engine; skips loudly without one, never in CI.
 
+// Clippy knows tests by their attribute; what stands beside them here is test code too.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 mod recreate_world;
 
 use recreate_world::{Compared, World, compared};

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -97,6 +98,8 @@ impl Room {
 pub struct Folder {
     root: PathBuf,
     _held: fs::File,
+    /// Looks run beside swaps and may write the same file: one at a time, as both use one name for what is unfinished.
+    writing: Mutex<()>,
 }
 
 impl Folder {
@@ -126,7 +129,7 @@ impl Folder {
                 problem(root, Doing::Open, &e.into(), NEXT_ACCESS)
             }
         })?;
-        let folder = Self { root: root.to_owned(), _held: held };
+        let folder = Self { root: root.to_owned(), _held: held, writing: Mutex::default() };
         folder.sweep().map_err(failed)?;
         Ok(folder)
     }
@@ -160,6 +163,7 @@ impl Folder {
     /// When any part of that failed: then the old content may or may not stand.
     pub fn write<T: Serialize>(&self, room: Room, name: &str, value: &T) -> Result<(), FolderError> {
         let path = self.path(room, name);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = serde_json::to_vec(value)
             .map_err(|e| problem(&path, Doing::Write, &io::Error::other(e.to_string()), NEXT_ACCESS))?;
         replace(&path, &bytes).map_err(|e| problem(&path, Doing::Write, &e, NEXT_ACCESS))
@@ -171,6 +175,7 @@ impl Folder {
     /// When it is still there, or may be after a crash.
     pub fn remove(&self, room: Room, name: &str) -> Result<(), FolderError> {
         let path = self.path(room, name);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = match fs::remove_file(&path) {
             Ok(()) => sync_parent(&path),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

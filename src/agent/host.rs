@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::engine::{Engine, EngineError};
 use super::folder::{Folder, FolderError};
 use super::images::FingerprintCache;
-use super::keys::Keys;
+use super::keys::{KeyError, Keys};
 use super::ledger::Ledger;
 use super::marks::{self, Marked};
 use super::prove::Prober;
@@ -79,9 +79,16 @@ pub enum OpenError {
     /// Its folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Its keys cannot be used.
-    #[error("the agent's key cannot be used: {0}")]
-    Keys(String),
+    /// Its key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// What one message at a time may move.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Busy {
+    Target(Target),
+    Project(ProjectName),
 }
 
 /// Hands and eyes on one Docker host.
@@ -93,7 +100,7 @@ pub struct HostAgent<E> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) prober: Arc<dyn Prober>,
     pub(super) prints: FingerprintCache,
-    targets: Mutex<HashMap<Target, Arc<tokio::sync::Mutex<()>>>>,
+    busy: Mutex<HashMap<Busy, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl<E: Engine> HostAgent<E> {
@@ -109,7 +116,7 @@ impl<E: Engine> HostAgent<E> {
         prober: Arc<dyn Prober>,
     ) -> Result<Self, OpenError> {
         let folder = Folder::open(&config.folder)?;
-        let keys = Keys::load_or_create(&config.folder).map_err(|e| OpenError::Keys(e.to_string()))?;
+        let keys = Keys::load_or_create(&config.folder)?;
         Ok(Self {
             engine,
             config,
@@ -118,7 +125,7 @@ impl<E: Engine> HostAgent<E> {
             clock,
             prober,
             prints: FingerprintCache::default(),
-            targets: Mutex::default(),
+            busy: Mutex::default(),
         })
     }
 
@@ -159,10 +166,15 @@ impl<E: Engine> HostAgent<E> {
         Ok(all)
     }
 
-    /// One message at a time per target.
-    fn one_at_a_time(&self, target: &Target) -> Arc<tokio::sync::Mutex<()>> {
-        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(targets.entry(target.clone()).or_default())
+    /// One message at a time per target, whose tokens it moves, and per project, whose containers it moves; always
+    /// locked in this order.
+    async fn one_at_a_time(&self, order: &Order) -> [tokio::sync::OwnedMutexGuard<()>; 2] {
+        let door = |what: Busy| {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(busy.entry(what).or_default())
+        };
+        let (target, project) = (Busy::Target(order.target.clone()), Busy::Project(order.project.clone()));
+        [door(target).lock_owned().await, door(project).lock_owned().await]
     }
 
     /// Whether this agent does such a thing here at all.
@@ -224,7 +236,7 @@ impl<E: Engine> HostAgent<E> {
 
     /// HMAC of a value under the installation key.
     pub(super) fn mac_of(&self, value: &str) -> String {
-        self.keys.mac("value", value.as_bytes())
+        self.keys.mac("pin", value.as_bytes())
     }
 
     /// A certain end is remembered; when it cannot be, the result stands all the same.
@@ -243,8 +255,7 @@ impl<E: Engine> Act for HostAgent<E> {
     async fn act(&self, order: &Order, progress: Progress) -> Result<StepOutput, ActError> {
         let began = Instant::now();
         self.may(order)?;
-        let door = self.one_at_a_time(&order.target);
-        let _one = door.lock().await;
+        let _one = self.one_at_a_time(order).await;
         let voice = Voice::to(&progress);
         let admitted = tokens::admit(self.ledger.folder(), order, Manner::Act)?;
         let result = async {
@@ -266,8 +277,7 @@ impl<E: Engine> Act for HostAgent<E> {
 
     async fn observe(&self, order: &Order) -> Result<Observed, ActError> {
         self.allowed(&order.project).map_err(|e| ActError::Refused(format!("{e}; nothing was done")))?;
-        let door = self.one_at_a_time(&order.target);
-        let _one = door.lock().await;
+        let _one = self.one_at_a_time(order).await;
         tokens::admit(self.ledger.folder(), order, Manner::Observe)?;
         self.settle(order, &Voice::silent()).await?;
         self.look(order).await

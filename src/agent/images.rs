@@ -47,10 +47,15 @@ impl<E: Engine> HostAgent<E> {
         if let Some(inspect) = self.engine.image(id).await? {
             return Ok(Some(inspect));
         }
-        Ok(self.ledger.image(id).unwrap_or_else(|e| {
+        Ok(self.recorded_image(id))
+    }
+
+    /// An image's inspect as it was recorded while it was here.
+    pub(super) fn recorded_image(&self, id: &str) -> Option<Value> {
+        self.ledger.image(id).unwrap_or_else(|e| {
             tracing::warn!(error = %e, "a recorded image cannot be used");
             None
-        }))
+        })
     }
 
     /// The fingerprint of an image by id; `None` when nobody knows the image any more.

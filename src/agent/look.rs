@@ -35,7 +35,13 @@ impl<E: Engine> HostAgent<E> {
         let is_new = own_op.is_some_and(|op| self.is_new_of(op, container));
         let is_rest = own_op.is_some_and(|op| op.old.id == id && matches!(op.phase, Phase::Proven { .. }));
         let mut obstacles = Vec::new();
-        let image = self.image_inspect(raw::image(container)).await.map_err(look_error)?;
+        let image = match self.engine.image(raw::image(container)).await.map_err(look_error)? {
+            Some(here) => {
+                self.ledger.record_image(raw::image(container), &here).map_err(other)?;
+                Some(here)
+            }
+            None => self.recorded_image(raw::image(container)),
+        };
         let handles = match image.as_ref().and_then(|i| fingerprint::handles(i, raw::reference(container))) {
             Some(handles) => handles,
             None => {
@@ -47,9 +53,6 @@ impl<E: Engine> HostAgent<E> {
             }
         };
         let image = image.unwrap_or_default();
-        if self.engine.image(raw::image(container)).await.map_err(look_error)?.is_some() {
-            self.ledger.record_image(&handles.image, &image).map_err(other)?;
-        }
         if let Some(label) = raw::label(container, raw::DEPENDS_ON) {
             self.ledger.keep_depends(project, service, label).map_err(other)?;
         }

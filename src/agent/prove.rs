@@ -1,12 +1,17 @@
 //! Proving that a container is well: asked from outside, often enough in a row, while the very container with
-//! the very image keeps running without a restart (decision 25; docker-facts sections 4 and 6).
+//! the very image keeps running without a restart (decision 25; docker-facts sections 4 and 6). The counting is
+//! [`ProofCounter`]'s; here the questions are put.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::engine::{Engine, EngineError};
 use super::host::HostAgent;
+use super::operation::Life;
+use super::probe::Probe;
+use super::proof::{Observation, ProofCounter, Verdict};
 use super::voice::Voice;
 use super::{ContainerState, raw};
 use crate::domain::names::Fingerprint;
@@ -20,9 +25,9 @@ pub trait Prober: Send + Sync + 'static {
 }
 
 #[async_trait::async_trait]
-impl Prober for super::probe::Probe {
+impl Prober for Probe {
     async fn ask(&self, check: &HealthCheck) -> Result<(), String> {
-        Self::ask(self, check).await
+        Probe::ask(self, check).await
     }
 }
 
@@ -32,20 +37,6 @@ const EXEC_LIMIT_MS: u64 = 30_000;
 /// Longest that one round of asking counts against the deadline, beyond its interval: a wall clock that jumps
 /// must not end a wait.
 const ROUND_MAX: Duration = Duration::from_secs(60);
-
-/// Why a container is not well, and whether there is any use in going on asking.
-enum Answer {
-    Well,
-    NotYet(String),
-    Never(String),
-}
-
-/// What must not change while a container is being proven.
-#[derive(PartialEq, Eq)]
-struct Life {
-    restarts: u64,
-    started: String,
-}
 
 impl<E: Engine> HostAgent<E> {
     /// Proves that this container runs this image and is well, or says why not. Returns at once when no answer
@@ -57,122 +48,56 @@ impl<E: Engine> HostAgent<E> {
         rule: &HealthRule,
         voice: &Voice<'_>,
     ) -> Result<Result<Proof, String>, EngineError> {
-        let need = rule.count.max(1);
-        let interval = Duration::from_millis(rule.interval_ms);
-        let deadline = Duration::from_secs(rule.deadline_s);
+        let Some(inspect) = self.engine.inspect(id).await? else { return Ok(Err(gone())) };
+        let name = raw::name(&inspect).to_owned();
+        let runs = self.fingerprint_of(raw::image(&inspect)).await?;
+        if runs.as_ref() != Some(wanted) {
+            let runs = runs.as_ref().map_or("an unknown image", Fingerprint::short);
+            return Ok(Err(format!("{name} runs {runs}, not {}", wanted.short())));
+        }
+        let mut counter = ProofCounter::new(rule.clone(), id);
         let mut spent = Spent::new(self.clock.now());
-        let mut life: Option<Life> = None;
-        let mut good = 0;
+        let mut last = Verdict::KeepAsking;
+        // What it is before the first question: an answer of a life that is over counts for nothing.
+        match look(&inspect) {
+            seen if seen.state == ContainerState::Created => return Ok(Err(format!("{name} was not started"))),
+            seen => {
+                if let done @ Verdict::Failed(_) = counter.fold(Duration::ZERO, None, Some(&seen)) {
+                    last = done;
+                }
+            }
+        }
         loop {
-            let answer = self.ask_container(id, wanted, rule, &mut life).await?;
-            match answer {
-                Answer::Never(why) => return Ok(Err(why)),
-                Answer::NotYet(why) => {
-                    good = 0;
-                    spent.until(self.clock.now(), interval);
-                    if spent.total >= deadline {
-                        return Ok(Err(format!("not well within {} s: {why}", rule.deadline_s)));
-                    }
-                    voice.say(format!("waiting for a good answer: {why}"));
-                }
-                Answer::Well => {
-                    good += 1;
-                    spent.until(self.clock.now(), interval);
-                    if good >= need {
-                        return Ok(Ok(Proof {
-                            container: id.to_owned(),
-                            answers: good,
-                            after_ms: u64::try_from(spent.total.as_millis()).unwrap_or(u64::MAX),
-                            weak: matches!(rule.check, HealthCheck::Weak),
-                        }));
-                    }
-                    if spent.total >= deadline {
-                        return Ok(Err(format!("only {good} of {need} good answers within {} s", rule.deadline_s)));
-                    }
-                    voice.say(format!("{good} of {need} good answers"));
-                }
+            match last {
+                Verdict::Proven(proof) => return Ok(Ok(proof)),
+                Verdict::Failed(why) => return Ok(Err(format!("{name}: {why}"))),
+                Verdict::KeepAsking => {}
             }
-            self.clock.sleep(interval).await;
+            let answer = match &rule.check {
+                HealthCheck::Weak => None,
+                HealthCheck::Exec => Some(self.run_check(&inspect, rule).await?),
+                check @ (HealthCheck::Http { .. } | HealthCheck::Tcp { .. }) => Some(self.prober.ask(check).await),
+            };
+            match &answer {
+                Some(Ok(())) => voice.say("a good answer"),
+                Some(Err(why)) => voice.say(format!("no good answer yet: {why}")),
+                None => voice.say("watching it run"),
+            }
+            let Some(now) = self.engine.inspect(id).await? else { return Ok(Err(gone())) };
+            spent.until(self.clock.now(), counter.interval());
+            last = counter.fold(spent.total, answer, Some(&look(&now)));
+            if last == Verdict::KeepAsking {
+                self.clock.sleep(counter.interval()).await;
+            }
         }
     }
 
-    /// One round: the container first, then the question, then the container again, so that no answer counts
-    /// that another container or another life gave.
-    async fn ask_container(
-        &self,
-        id: &str,
-        wanted: &Fingerprint,
-        rule: &HealthRule,
-        life: &mut Option<Life>,
-    ) -> Result<Answer, EngineError> {
-        if let Some(ill) = self.look_at_life(id, wanted, life).await? {
-            return Ok(ill);
-        }
-        let asked = match &rule.check {
-            HealthCheck::Weak => Ok(()),
-            HealthCheck::Exec => self.run_check(id, rule).await?,
-            check @ (HealthCheck::Http { .. } | HealthCheck::Tcp { .. }) => self.prober.ask(check).await,
-        };
-        if let Some(ill) = self.look_at_life(id, wanted, life).await? {
-            return Ok(ill);
-        }
-        Ok(match asked {
-            Ok(()) => Answer::Well,
-            Err(why) => Answer::NotYet(why),
-        })
-    }
-
-    async fn look_at_life(
-        &self,
-        id: &str,
-        wanted: &Fingerprint,
-        life: &mut Option<Life>,
-    ) -> Result<Option<Answer>, EngineError> {
-        let never = |why: String| Ok(Some(Answer::Never(why)));
-        let Some(inspect) = self.engine.inspect(id).await? else {
-            return never("the container is gone".to_owned());
-        };
-        let name = raw::name(&inspect);
-        match raw::state(&inspect) {
-            ContainerState::Running => {}
-            ContainerState::Restarting => return never(format!("{name} restarts again and again")),
-            ContainerState::Paused => return never(format!("{name} is paused")),
-            ContainerState::Created => return never(format!("{name} was not started")),
-            ContainerState::Exited | ContainerState::Dead => {
-                let super::operation::Life::Ended(code) = raw::seat(&inspect).life else {
-                    return never(format!("{name} does not run"));
-                };
-                return never(format!("{name} exited by itself with code {code}"));
-            }
-        }
-        let now = Life { restarts: raw::restarts(&inspect), started: raw::started_text(&inspect).to_owned() };
-        match life {
-            None => {
-                let runs = self.fingerprint_of(raw::image(&inspect)).await?;
-                if runs.as_ref() != Some(wanted) {
-                    let runs = runs.as_ref().map_or("an unknown image", Fingerprint::short);
-                    return never(format!("{name} runs {runs}, not {}", wanted.short()));
-                }
-                *life = Some(now);
-            }
-            Some(before) if *before != now => return never(format!("{name} was restarted while it was asked")),
-            Some(_) => {}
-        }
-        if raw::health(&inspect) == "unhealthy" {
-            return never(format!("Docker's own check calls {name} unhealthy"));
-        }
-        Ok(None)
-    }
-
-    async fn run_check(&self, id: &str, rule: &HealthRule) -> Result<Result<(), String>, EngineError> {
-        let Some(inspect) = self.engine.inspect(id).await? else {
-            return Ok(Err("the container is gone".to_owned()));
-        };
-        let Some(command) = raw::check_command(&inspect) else {
+    async fn run_check(&self, inspect: &Value, rule: &HealthRule) -> Result<Result<(), String>, EngineError> {
+        let Some(command) = raw::check_command(inspect) else {
             return Ok(Err("the container has no health check of its own".to_owned()));
         };
         let limit = EXEC_LIMIT_MS.min(rule.deadline_s.saturating_mul(1000).max(1000));
-        match self.engine.exec(id, &command, limit).await {
+        match self.engine.exec(raw::id(inspect), &command, limit).await {
             Ok(0) => Ok(Ok(())),
             Ok(code) => Ok(Err(format!("its own check ended with code {code}"))),
             Err(e @ EngineError::Unreachable(_)) => Err(e),
@@ -183,20 +108,37 @@ impl<E: Engine> HostAgent<E> {
 
     /// Asks once, without a proof: for a look at the present state.
     pub(super) async fn ask_once(&self, id: &str, rule: &HealthRule) -> Result<Result<(), String>, EngineError> {
-        let Some(inspect) = self.engine.inspect(id).await? else {
-            return Ok(Err("the container is gone".to_owned()));
-        };
-        if raw::state(&inspect) != ContainerState::Running {
+        let Some(inspect) = self.engine.inspect(id).await? else { return Ok(Err(gone())) };
+        let seen = look(&inspect);
+        if seen.state != ContainerState::Running {
             return Ok(Err(format!("{} does not run", raw::name(&inspect))));
         }
-        if raw::health(&inspect) == "unhealthy" {
+        if seen.unhealthy {
             return Ok(Err(format!("Docker's own check calls {} unhealthy", raw::name(&inspect))));
         }
         match &rule.check {
             HealthCheck::Weak => Ok(Ok(())),
-            HealthCheck::Exec => self.run_check(id, rule).await,
+            HealthCheck::Exec => self.run_check(&inspect, rule).await,
             check @ (HealthCheck::Http { .. } | HealthCheck::Tcp { .. }) => Ok(self.prober.ask(check).await),
         }
+    }
+}
+
+fn gone() -> String {
+    "the container is gone".to_owned()
+}
+
+fn look(inspect: &Value) -> Observation {
+    Observation {
+        container: raw::id(inspect).to_owned(),
+        state: raw::state(inspect),
+        restarts: raw::restarts(inspect),
+        started: raw::started(inspect),
+        exit_code: match raw::seat(inspect).life {
+            Life::Ended(code) => Some(code),
+            Life::Created | Life::Up | Life::Paused => None,
+        },
+        unhealthy: raw::health(inspect) == "unhealthy",
     }
 }
 

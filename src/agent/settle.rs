@@ -24,13 +24,13 @@ struct Found<'a> {
 }
 
 impl<E: Engine> HostAgent<E> {
-    /// Ends every open operation of the order's target, old or new.
+    /// Ends every open operation of the order's project, old or new.
     ///
     /// # Errors
     /// As [`HostAgent::run_to_end`]; [`ActError::Refused`] when the ledger cannot be read.
     pub(super) async fn settle(&self, order: &Order, voice: &Voice<'_>) -> Result<(), ActError> {
         let open = self.ledger.open().map_err(|e| ActError::Refused(e.to_string()))?;
-        for op in open.into_iter().filter(|op| op.target == order.target || op.project == order.project) {
+        for op in open.into_iter().filter(|op| op.project == order.project) {
             tracing::warn!(run = %op.run, service = %op.service, "ending a swap that was interrupted");
             voice.say(format!("ending an interrupted swap of {}", op.service));
             self.take_up(op, *voice).await?;

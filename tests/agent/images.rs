@@ -1,6 +1,5 @@
 //! Images between plan and act: gone, moved, kept.
 
-use sternway::agent::engine::Engine;
 use sternway::agent::sim::{Behaviour, NewImage};
 use sternway::agent::{Act, ActError, ImageFound, Inspect, Observed};
 use sternway::domain::names::Fingerprint;
@@ -13,6 +12,7 @@ on_both_engines!(
     an_image_deleted_between_plan_and_act_is_refused,
     a_tag_that_moved_between_plan_and_act_changes_nothing,
     a_kept_image_has_a_tag_and_a_container_that_no_project_sees,
+    an_image_with_volumes_and_compose_labels_is_kept_without_either,
     images_are_found_by_what_they_are,
 );
 
@@ -79,6 +79,20 @@ async fn a_kept_image_has_a_tag_and_a_container_that_no_project_sees(world: &Wor
     assert_eq!(world.engine().labelled("io.sternway.pin", &label).await.unwrap().len(), 1);
     let gone = Handles { fingerprint: Fingerprint::parse(&"b".repeat(64)).unwrap(), ..handles(&new) };
     assert!(matches!(agent.keep(&world.project, &world.service, &gone).await, Err(ActError::Refused(_))));
+}
+
+async fn an_image_with_volumes_and_compose_labels_is_kept_without_either(world: &World) {
+    // As `docker compose build` labels its images.
+    let old = world.image("2", Behaviour::Healthy).await;
+    let built = world.image_built_by_compose("1", "/data").await;
+    world.deploy(&old).await;
+    world.agent().keep(&world.project, &world.service, &handles(&built)).await.unwrap();
+    let label = format!("{}/api:{}", world.project, built.fingerprint.short());
+    let kept = world.engine().labelled("io.sternway.pin", &label).await.unwrap();
+    let container = world.engine().inspect(&kept[0]).await.unwrap().unwrap();
+    let mounts = container["Mounts"].as_array().unwrap();
+    assert!(mounts.iter().all(|m| m["Type"] != "volume"), "a volume would be left behind: {mounts:?}");
+    world.settled("the pin is no container of the project", &old).await;
 }
 
 async fn images_are_found_by_what_they_are(world: &World) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use sternway::agent::engine::Engine;
 use sternway::agent::fault::{FaultyEngine, Verdict, When};
 use sternway::agent::sim::Behaviour;
 use sternway::agent::{Act, ActError};
@@ -175,4 +174,73 @@ async fn an_engine_that_comes_back_within_patience_is_waited_for() {
     sim.set_reachable(true);
     assert!(so(&agent.observe(&world.order(claim, 2, swapping(&swap))).await.unwrap()));
     world.settled("after the engine came back", &new).await;
+}
+
+#[tokio::test]
+async fn settings_seen_in_the_middle_of_a_swap_are_those_of_its_end() {
+    let world = World::sim().await;
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
+    let (claim, swap) = killed_after_stop(&world, &old, &new).await;
+    let agent = world.agent();
+    let facts = world.facts(&agent).await;
+    assert_eq!(facts.len(), 2, "{facts:?}");
+    for one in &facts {
+        assert_eq!(one.spec.mac, swap.spec.mac, "{} has the policy `no` for now only", one.name);
+        assert!(one.obstacles.iter().any(|o| o.contains("is open")), "{:?}", one.obstacles);
+    }
+    let unfinished: Vec<_> = facts.iter().filter(|f| f.unfinished.is_some()).map(|f| f.name.as_str()).collect();
+    assert_eq!(unfinished.len(), 1);
+    assert!(unfinished[0].contains(".next-"), "{unfinished:?}");
+    assert!(so(&agent.observe(&world.order(claim, 2, swapping(&swap))).await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_deploy_by_somebody_in_the_middle_of_a_swap_is_told_and_not_touched() {
+    let world = World::sim().await;
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
+    let (claim, swap) = killed_after_stop(&world, &old, &new).await;
+    let engine = world.engine();
+    let (first, name) = (swap.replaces.clone().unwrap(), world.container_name());
+    engine.rename(&first, "elsewhere").await.unwrap();
+    let theirs = world.create(&name, &old, &[], json!({})).await;
+    let agent = world.agent();
+    let told = why(agent.observe(&world.order(claim, 2, swapping(&swap))).await.map(|_| unreachable!()));
+    assert!(told.contains("another container"), "{told}");
+    assert_eq!(engine.project_containers(&world.project).await.unwrap().len(), 3);
+    // They clean up after themselves: nothing of the swap is left, so nothing is open.
+    let left = engine.project_containers(&world.project).await.unwrap();
+    for id in left.iter().filter(|id| **id != theirs) {
+        engine.remove(id).await.unwrap();
+    }
+    engine.start(&theirs).await.unwrap();
+    assert!(!so(&agent.observe(&world.order(claim, 3, swapping(&swap))).await.unwrap()));
+    assert_eq!(std::fs::read_dir(world.agent_folder().join("operations")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_container_that_restarts_again_and_again_is_rolled_back_like_any_other() {
+    let world = World::sim().await;
+    let (old, new) = (world.image("2", Behaviour::Exits(1)).await, world.image("1", Behaviour::Healthy).await);
+    world.deploy(&old).await;
+    let agent = world.agent();
+    let swap = world.swap(&agent, &new).await;
+    assert!(effect(&act(&agent, &world.order(world.claim(), 1, swapping(&swap))).await.unwrap()));
+    world.settled("after a crash loop", &new).await;
+}
+
+#[tokio::test]
+async fn no_secret_of_a_container_is_in_what_the_agent_tells() {
+    let world = World::sim().await;
+    let (old, bad) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Exits(1)).await);
+    world.deploy_with(&old, &["PASSWORD=canary-7421"]).await;
+    let agent = world.agent();
+    let swap = world.swap(&agent, &bad).await;
+    let claim = world.claim();
+    let failed = act(&agent, &world.order(claim, 1, swapping(&swap))).await;
+    let observed = agent.observe(&world.order(claim, 2, swapping(&swap))).await;
+    let told = format!("{failed:?} {observed:?} {:?} {swap:?}", world.stack(&agent).await);
+    assert!(!told.contains("canary-7421"), "{told}");
+    let specs = std::fs::read_dir(world.agent_folder().join("specs")).unwrap();
+    let kept = specs.map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap()).collect::<String>();
+    assert!(kept.contains("canary-7421"), "only the agent's own folder has it");
 }

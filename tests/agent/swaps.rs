@@ -1,7 +1,7 @@
 //! A swap from order to end, when nothing crashes.
 
 use std::sync::Arc;
-use sternway::agent::engine::{Engine, EngineError};
+use sternway::agent::engine::EngineError;
 use sternway::agent::fault::{FaultyEngine, Verdict, When};
 use sternway::agent::sim::Behaviour;
 use sternway::agent::{Act, ActError, Inspect, Observed};

@@ -12,7 +12,7 @@ use sternway::agent::engine::Engine;
 use sternway::agent::fault::{FaultyEngine, Verdict, When};
 use sternway::agent::host::{AgentConfig, Allowed, HostAgent};
 use sternway::agent::prove::Prober;
-use sternway::agent::sim::{Behaviour, SimEngine};
+use sternway::agent::sim::{Behaviour, NewImage, SimEngine};
 use sternway::agent::{Act, ActError, ContainerFacts, Inspect, Observed, Order, StackFacts, fingerprint};
 use sternway::clock::{Clock, SystemClock};
 use sternway::domain::event::Token;
@@ -73,12 +73,10 @@ pub(crate) struct World {
     claims: AtomicU64,
 }
 
-/// The service as it was deployed, and what it may become.
+/// The service as it was deployed.
 pub(crate) struct Deployed {
     /// The container that runs.
     pub(crate) id: String,
-    /// What it runs.
-    pub(crate) from: ImageChoice,
 }
 
 impl World {
@@ -117,10 +115,6 @@ impl World {
 
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
         Arc::clone(&self.engine)
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     pub(crate) fn agent_folder(&self) -> std::path::PathBuf {
@@ -163,7 +157,25 @@ impl World {
         let reference = self.reference(tag);
         match (&self.sim, &self.real) {
             (Some(sim), _) => drop(sim.image(&reference, behaviour)),
-            (None, Some(real)) => drop(real.image(&format!("api:{tag}"), behaviour, "").await),
+            (None, Some(real)) => drop(real.image(&format!("api:{tag}"), behaviour, &json!({})).await),
+            (None, None) => unreachable!("a world has an engine"),
+        }
+        self.choice(&reference).await
+    }
+
+    /// Puts an image there that declares a volume and has the labels of this project.
+    pub(crate) async fn image_built_by_compose(&self, tag: &str, volume: &str) -> ImageChoice {
+        let reference = self.reference(tag);
+        let project = self.project.as_str();
+        let config = json!({
+            "Volumes": {volume: {}},
+            "Labels": {"com.docker.compose.project": project, "com.docker.compose.service": "api"},
+        });
+        match (&self.sim, &self.real) {
+            (Some(sim), _) => drop(sim.add_image(NewImage::new(&reference, Behaviour::Healthy).config(config))),
+            (None, Some(real)) => {
+                drop(real.image(&format!("api:{tag}"), Behaviour::Healthy, &config).await);
+            }
             (None, None) => unreachable!("a world has an engine"),
         }
         self.choice(&reference).await
@@ -197,7 +209,7 @@ impl World {
         let id = self.create(&self.container_name(), image, env, json!({})).await;
         self.engine.connect(&self.networks[1], &id, &json!({"Aliases": ["api"]})).await.unwrap();
         self.engine.start(&id).await.unwrap();
-        Deployed { id, from: image.clone() }
+        Deployed { id }
     }
 
     pub(crate) async fn create(&self, name: &str, image: &ImageChoice, env: &[&str], labels: Value) -> String {

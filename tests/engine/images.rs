@@ -68,13 +68,12 @@ async fn two_images_have_two_fingerprints_and_a_tag_changes_none(lab: &Lab) {
 }
 
 async fn settings_of_image_and_body_are_merged(lab: &Lab) {
-    let lines = "ENV A=image B=image\nUSER 7\nWORKDIR /work\nEXPOSE 9/tcp\nLABEL from=image both=image";
     let config = json!({
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "A=image", "B=image"],
         "User": "7", "WorkingDir": "/work", "ExposedPorts": {"9/tcp": {}},
         "Labels": {"from": "image", "both": "image"}, "StopSignal": "SIGKILL"
     });
-    let image = lab.image_with("api:1", Behaviour::Healthy, lines, config).await;
+    let image = lab.image_with("api:1", Behaviour::Healthy, config).await;
     let mut body = lab.publishing(&image, lab.port());
     body["Env"] = json!(["B=body", "C=body"]);
     body["Labels"]["both"] = json!("body");
@@ -118,7 +117,7 @@ async fn a_body_overrides_its_image(lab: &Lab) {
 
 async fn volumes_of_the_image_become_anonymous_mounts(lab: &Lab) {
     let config = json!({"Volumes": {"/data": {}, "/cache": {}}});
-    let image = lab.image_with("db:1", Behaviour::Healthy, "VOLUME /data /cache", config).await;
+    let image = lab.image_with("db:1", Behaviour::Healthy, config).await;
     let first = lab.create("first", &lab.body(&image)).await;
     let seen = lab.inspect(&first).await;
     let mounts = seen["Mounts"].as_array().unwrap();

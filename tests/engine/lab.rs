@@ -45,10 +45,10 @@ impl Lab {
         &self.kind
     }
 
-    /// Puts an image there; `more` are Dockerfile lines for the real one and `Config` members for the simulated.
-    pub async fn image_with(&self, name: &str, behaviour: Behaviour, more: &str, config: Value) -> String {
+    /// Puts an image there, with these members of its `Config`.
+    pub async fn image_with(&self, name: &str, behaviour: Behaviour, config: Value) -> String {
         match &self.kind {
-            Kind::Real(real) => real.image(name, behaviour, more).await,
+            Kind::Real(real) => real.image(name, behaviour, &config).await,
             Kind::Sim(sim) => {
                 let reference = format!("sternway-test-sim/{name}");
                 sim.add_image(NewImage::new(&reference, behaviour).config(config));
@@ -58,7 +58,7 @@ impl Lab {
     }
 
     pub async fn image(&self, name: &str, behaviour: Behaviour) -> String {
-        self.image_with(name, behaviour, "", json!({})).await
+        self.image_with(name, behaviour, json!({})).await
     }
 
     pub async fn network(&self, name: &str) -> String {

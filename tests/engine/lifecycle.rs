@@ -246,14 +246,13 @@ async fn health_is_asked_through_the_port_and_inside(lab: &Lab) {
 }
 
 async fn dockers_own_verdict_follows_the_check(lab: &Lab) {
-    let lines = "HEALTHCHECK --interval=1s --retries=1 CMD [\"/program\", \"check\"]";
     let config = json!({"Healthcheck": {
         "Test": ["CMD", "/program", "check"], "Interval": 1_000_000_000u64, "Retries": 1
     }});
     for (name, behaviour, verdict) in
         [("well", Behaviour::Healthy, "healthy"), ("sick", Behaviour::Unhealthy, "unhealthy")]
     {
-        let image = lab.image_with(&format!("{name}:1"), behaviour, lines, config.clone()).await;
+        let image = lab.image_with(&format!("{name}:1"), behaviour, config.clone()).await;
         let id = lab.create(name, &lab.body(&image)).await;
         assert_eq!(lab.inspect(&id).await["State"].get("Health"), None, "none before the first start");
         lab.engine.start(&id).await.unwrap();

@@ -48,13 +48,12 @@ fn differences(real: &Value, sim: &Value) -> Vec<String> {
 
 /// The same container made in a lab, told in each of its states.
 async fn told(lab: &Lab, network: &str) -> Vec<(&'static str, Value)> {
-    let lines = "VOLUME /data\nHEALTHCHECK --interval=60s CMD [\"/program\", \"check\"]\nEXPOSE 8080/tcp";
     let config = json!({
         "Volumes": {"/data": {}}, "StopSignal": "SIGKILL", "ExposedPorts": {"8080/tcp": {}},
         "Healthcheck": {"Test": ["CMD", "/program", "check"], "Interval": 60_000_000_000u64},
         "Labels": {}
     });
-    let image = lab.image_with("api:1", Behaviour::Healthy, lines, config).await;
+    let image = lab.image_with("api:1", Behaviour::Healthy, config).await;
     let mut body = lab.publishing(&image, lab.port());
     body["HostConfig"]["NetworkMode"] = json!(network);
     body["HostConfig"]["RestartPolicy"] = json!({"Name": "unless-stopped"});

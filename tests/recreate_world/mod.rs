@@ -63,9 +63,10 @@ impl World {
     fn build_images(&self) {
         std::fs::copy(program(), self.folder.path().join("m")).unwrap();
         for (tag, other) in [("v1", "/anon"), ("v2", "/anon2")] {
+            // The mark comes first: no layer is shared with a test beside this one, whose sweep would take it away.
             let text = format!(
-                "FROM scratch\nCOPY m /m\nENV VERSION={tag} SHARED=same ONLY_{tag}=1\n\
-                 LABEL org.version={tag} org.same=same {LABEL}={mark}\nWORKDIR /srv\nUSER 1000:1000\nEXPOSE 8080 90{n}\n\
+                "FROM scratch\nLABEL {LABEL}={mark}\nCOPY m /m\nENV VERSION={tag} SHARED=same ONLY_{tag}=1\n\
+                 LABEL org.version={tag} org.same=same\nWORKDIR /srv\nUSER 1000:1000\nEXPOSE 8080 90{n}\n\
                  VOLUME /kept {other}\nSTOPSIGNAL SIGINT\nHEALTHCHECK --interval={n}s CMD [\"/m\",\"check\"]\n\
                  ENTRYPOINT [\"/m\"]\nCMD [\"serve\",\"8080\",\"{tag}\"]\n",
                 mark = self.mark,

@@ -1,4 +1,4 @@
-//! A real Docker engine for tests: is there one, images of a scripted program built without network, free ports,
+//! A real Docker engine for tests: is there one, images of a scripted program made without network, free ports,
 //! and a sweep of everything that carries the test's label, also after a crash of an earlier run.
 //!
 //! Shared engines are expected: nothing without our own label is touched, ports are published on 127.0.0.1 only.
@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{
-    BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
+    ImportImageOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use futures_util::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use sternway::agent::docker::DockerEngine;
 use sternway::agent::engine::Engine;
 use sternway::agent::sim::Behaviour;
@@ -36,6 +37,9 @@ pub struct RealEngine {
     engine: Arc<DockerEngine>,
     docker: Docker,
     id: String,
+    arch: String,
+    /// The engine's time when the test began.
+    now: String,
 }
 
 impl RealEngine {
@@ -44,11 +48,14 @@ impl RealEngine {
     pub async fn find() -> Option<Self> {
         let host = std::env::var_os("DOCKER_HOST").and_then(|h| h.into_string().ok());
         let engine = DockerEngine::connect(host.as_deref()).expect("DOCKER_HOST has a known form");
-        if let Err(why) = engine.facts().await {
-            assert!(std::env::var_os("CI").is_none(), "CI must run the engine suite: {why}");
-            eprintln!("SKIPPED: no Docker engine to test against ({why})");
-            return None;
-        }
+        let arch = match engine.facts().await {
+            Ok(facts) => facts.arch,
+            Err(why) => {
+                assert!(std::env::var_os("CI").is_none(), "CI must run the engine suite: {why}");
+                eprintln!("SKIPPED: no Docker engine to test against ({why})");
+                return None;
+            }
+        };
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("pid{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let docker = match host.as_deref() {
@@ -56,8 +63,9 @@ impl RealEngine {
             None => Docker::connect_with_unix_defaults(),
         };
         let docker = docker.expect("it answered a moment ago");
-        sweep_leftovers(&docker).await;
-        Some(Self { engine: Arc::new(engine), docker, id })
+        let now = docker.info().await.expect("it answers").system_time.expect("it has a clock");
+        sweep_leftovers(&docker, &now).await;
+        Some(Self { engine: Arc::new(engine), docker, id, arch, now })
     }
 
     /// The engine as the agent sees it.
@@ -80,32 +88,34 @@ impl RealEngine {
         format!("sternway-test-{}/{name}", self.id)
     }
 
-    /// Builds an image `FROM scratch` whose program behaves so; `name` has its tag in it. `more` are further
-    /// lines of its Dockerfile, such as `VOLUME /data`. Gives the reference.
-    pub async fn image(&self, name: &str, behaviour: Behaviour, more: &str) -> String {
-        let serve = |after: u64, well: &str| format!(r#""serve", "{after}", "{well}""#);
+    /// Loads an image of one layer with the scripted program in it, which behaves so; `name` has its tag in it.
+    /// `config` are members of its `Config` (`Env`, `Volumes`, `Healthcheck`, …). Gives the reference.
+    pub async fn image(&self, name: &str, behaviour: Behaviour, config: &Value) -> String {
         let arguments = match behaviour {
-            Behaviour::Healthy | Behaviour::IgnoresSigterm => serve(0, "-"),
-            Behaviour::HealthyAfter(ms) => serve(ms, "-"),
-            Behaviour::HealthyFor(ms) => serve(0, &ms.to_string()),
-            Behaviour::Unhealthy => serve(0, "0"),
-            Behaviour::Mute => r#""mute""#.to_owned(),
-            Behaviour::Exits(code) => format!(r#""exit", "{code}""#),
+            Behaviour::Healthy | Behaviour::IgnoresSigterm => json!(["serve", "0", "-"]),
+            Behaviour::HealthyAfter(ms) => json!(["serve", ms.to_string(), "-"]),
+            Behaviour::HealthyFor(ms) => json!(["serve", "0", ms.to_string()]),
+            Behaviour::Unhealthy => json!(["serve", "0", "0"]),
+            Behaviour::Mute => json!(["mute"]),
+            Behaviour::Exits(code) => json!(["exit", code.to_string()]),
         };
         let signal = if behaviour == Behaviour::IgnoresSigterm { "SIGTERM" } else { "SIGKILL" };
-        // The label first: nothing of the build cache is shared with a test that may be sweeping its own.
-        let dockerfile = format!(
-            "FROM scratch\nLABEL {TEST_LABEL}={} name={name}\nCOPY program /program\nSTOPSIGNAL {signal}\n{more}\nENTRYPOINT [\"/program\"]\nCMD [{arguments}]\n",
-            self.id
-        );
-        let program = std::fs::read(program()).expect("it was just compiled");
-        let tar = tar(&[("Dockerfile", 0o644, dockerfile.as_bytes()), ("program", 0o755, &program)]);
+        let mut whole = json!({
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Entrypoint": ["/program"], "Cmd": arguments, "StopSignal": signal, "Labels": {}
+        });
+        for (key, value) in config.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
+        whole["Labels"][TEST_LABEL] = json!(self.id);
+        whole["Labels"]["name"] = json!(name);
         let reference = self.reference(name);
-        let options = BuildImageOptionsBuilder::new().t(&reference).rm(true).forcerm(true).build();
-        let mut build = self.docker.build_image(options, None, Some(bollard::body_full(tar.into())));
-        while let Some(step) = build.next().await {
-            let step = step.unwrap_or_else(|e| panic!("building {reference}: {e}"));
-            assert!(step.error_detail.is_none(), "building {reference}: {:?}", step.error_detail);
+        let archive = archive(&reference, &self.arch, &self.now, &whole);
+        let mut load =
+            self.docker.import_image(ImportImageOptions::default(), bollard::body_full(archive.into()), None);
+        while let Some(step) = load.next().await {
+            let step = step.unwrap_or_else(|e| panic!("loading {reference}: {e}"));
+            assert!(step.error_detail.is_none(), "loading {reference}: {:?}", step.error_detail);
         }
         reference
     }
@@ -185,13 +195,12 @@ async fn sweep(docker: &Docker, id: &str) {
 }
 
 /// What test processes that are gone left behind; once per process.
-async fn sweep_leftovers(docker: &Docker) {
+async fn sweep_leftovers(docker: &Docker, now: &str) {
     static DONE: OnceLock<()> = OnceLock::new();
     if DONE.set(()).is_err() {
         return;
     }
-    let now = docker.info().await.ok().and_then(|info| info.system_time);
-    let Some(now) = now.and_then(|time| time.parse::<jiff::Timestamp>().ok()) else { return };
+    let now: jiff::Timestamp = now.parse().expect("RFC 3339");
     let dead = |labels: &HashMap<String, String>, created: i64| -> Option<String> {
         let id = labels.get(TEST_LABEL)?;
         let pid = id.strip_prefix("pid")?.split('-').next()?.parse::<u32>().ok()?;
@@ -239,6 +248,24 @@ fn program() -> PathBuf {
         made
     };
     PROGRAM.get_or_init(compile).clone()
+}
+
+/// An image of one layer as `docker load` takes it (Docker image specification 1.2): `manifest.json`, the
+/// image's config, the layer.
+fn archive(reference: &str, arch: &str, created: &str, config: &Value) -> Vec<u8> {
+    let program = std::fs::read(program()).expect("it was just compiled");
+    let layer = tar(&[("program", 0o755, &program)]);
+    let image = json!({
+        "architecture": arch, "os": "linux", "created": created, "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex::encode(Sha256::digest(&layer)))]},
+        "history": [{"created": created, "created_by": "test"}]
+    });
+    let manifest = json!([{"Config": "image.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]);
+    tar(&[
+        ("manifest.json", 0o644, manifest.to_string().as_bytes()),
+        ("image.json", 0o644, image.to_string().as_bytes()),
+        ("layer.tar", 0o644, &layer),
+    ])
 }
 
 /// A tar archive (POSIX ustar) of these files: name, mode, content.

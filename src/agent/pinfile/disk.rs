@@ -54,7 +54,7 @@ impl Open {
             }
             other => other.map_err(opened)?,
         };
-        let stat = fs::fstat(&handle).map_err(|e| opened(e))?;
+        let stat = fs::fstat(&handle).map_err(opened)?;
         let unfit = |why| PinError::Unfit { file: file.to_owned(), why };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(unfit("is not a file; correct the pin in the config"));

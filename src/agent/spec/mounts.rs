@@ -56,10 +56,10 @@ pub(super) fn canonical(inspect: &Value) -> Map<String, Value> {
         let mut mount = mount.clone();
         let target = text(&mount, &["Target"]).to_owned();
         let source = text(&mount, &["Source"]);
-        if source.is_empty() || is_made_name(source) {
-            if let Some(object) = mount.as_object_mut() {
-                object.remove("Source"); // the name that the engine made for compose 2's anonymous volume
-            }
+        if (source.is_empty() || is_made_name(source))
+            && let Some(object) = mount.as_object_mut()
+        {
+            object.remove("Source"); // the name that the engine made for compose 2's anonymous volume
         }
         mounts.insert(target, plain(&mount).unwrap_or_default());
     }
@@ -105,10 +105,10 @@ pub(super) fn carry(
     if let Some(mounts) = host.get_mut("Mounts").and_then(Value::as_array_mut) {
         for mount in mounts.iter_mut().filter(|m| text(m, &["Type"]) == "volume") {
             let source = text(mount, &["Source"]);
-            if source.is_empty() || is_made_name(source) {
-                if let Some(volume) = found(text(mount, &["Target"])) {
-                    mount["Source"] = volume["Name"].clone();
-                }
+            if (source.is_empty() || is_made_name(source))
+                && let Some(volume) = found(text(mount, &["Target"]))
+            {
+                mount["Source"] = volume["Name"].clone();
             }
         }
     }

@@ -174,7 +174,7 @@ impl Build<'_> {
     }
 
     /// What goes into create, and what has to be connected afterwards.
-    fn networks(&self) -> Result<(Map<String, Value>, Vec<(String, Value)>), Vec<String>> {
+    fn networks(&self) -> Result<Endpoints, Vec<String>> {
         let mut all = endpoints(self.from);
         // `uncarried` has refused the error; naming it again costs nothing.
         let Some(primary) = primary(self.from).map_err(|mode| vec![obstacles::left_network(&mode)])? else {
@@ -198,6 +198,9 @@ impl Build<'_> {
         Ok((Map::from_iter([(primary, first)]), all.into_iter().collect()))
     }
 }
+
+/// Endpoints for create, and those to connect afterwards.
+type Endpoints = (Map<String, Value>, Vec<(String, Value)>);
 
 /// Whether a container has another one's network, and so no endpoints and names of its own.
 pub(super) fn has_foreign_network(inspect: &Value) -> bool {

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What must be told, and the change that makes it so.
+type Case = (&'static str, fn(&mut Value));
+
 #[test]
 fn settings_do_not_change_with_the_image_with_ids_or_with_addresses() {
     let now = settings(&old(), &bad_image());
@@ -18,7 +21,7 @@ fn settings_do_not_change_with_the_image_with_ids_or_with_addresses() {
 #[test]
 fn every_change_of_the_project_is_named_and_no_value_is() {
     let before = settings(&old(), &bad_image());
-    let cases: [(&str, fn(&mut Value)); 18] = [
+    let cases: [Case; 18] = [
         ("environment PASSWORD", |o| o["Config"]["Env"][1] = json!("PASSWORD=rotated")),
         ("environment NEW", |o| o["Config"]["Env"].as_array_mut().unwrap().push(json!("NEW=s3cret"))),
         ("environment A", |o| o["Config"]["Env"][0] = json!("A")),
@@ -96,7 +99,7 @@ fn the_plain_product_meets_no_obstacle() {
 
 #[test]
 fn each_obstacle_is_told_with_what_to_do() {
-    let cases: [(&str, fn(&mut Value)); 14] = [
+    let cases: [Case; 14] = [
         ("docker service update", |o| o["Config"]["Labels"]["com.docker.swarm.service.id"] = json!("x")),
         ("com.docker.compose.container-number", |o| o["Config"]["Labels"][NUMBER] = Value::Null),
         ("docker compose run", |o| o["Config"]["Labels"][ONEOFF] = json!("True")),
@@ -158,7 +161,7 @@ fn a_container_as_wanted_matches_on_every_engine() {
 
 #[test]
 fn every_difference_after_create_is_named_and_no_value_is() {
-    let cases: [(&str, fn(&mut Value)); 20] = [
+    let cases: [Case; 20] = [
         ("image", |c| c["Image"] = json!("sha256:other")),
         ("environment PASSWORD", |c| c["Config"]["Env"][1] = json!("PASSWORD=x")),
         ("environment VERSION", |c| c["Config"]["Env"].as_array_mut().unwrap().retain(|e| e != "VERSION=1")),
