@@ -222,3 +222,68 @@ impl<E: Engine + ?Sized> Engine for FaultyEngine<E> {
         self.inner.hints()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::sim::{Behaviour, SimEngine};
+    use crate::clock::SystemClock;
+
+    fn sim() -> Arc<SimEngine> {
+        let sim = SimEngine::new(Arc::new(SystemClock));
+        sim.image("shop/api:1", Behaviour::Healthy);
+        Arc::new(sim)
+    }
+
+    async fn create(engine: &impl Engine) -> Result<String, EngineError> {
+        engine.create("api", &json!({"Image": "shop/api:1"})).await
+    }
+
+    #[tokio::test]
+    async fn only_changing_calls_are_counted_and_named() {
+        let faulty = FaultyEngine::counting(sim());
+        let id = create(&faulty).await.unwrap();
+        faulty.inspect(&id).await.unwrap();
+        faulty.start(&id).await.unwrap();
+        faulty.stop(&id, 1).await.unwrap();
+        assert_eq!(faulty.names(), ["create", "start", "stop"]);
+        assert_eq!(faulty.calls(), 3);
+    }
+
+    #[tokio::test]
+    async fn before_is_not_done_and_after_is_done_whatever_the_caller_hears() {
+        let refusal = EngineError::Refused { status: 500, message: "no".to_owned() };
+        for verdict in [Verdict::Refuse(refusal.clone()), Verdict::LoseAnswer] {
+            for (when, made) in [(When::Before, 0), (When::After, 1)] {
+                let faulty = FaultyEngine::at(sim(), 0, when, verdict.clone());
+                let heard = create(&faulty).await;
+                match verdict {
+                    Verdict::LoseAnswer => assert!(matches!(heard, Err(EngineError::NoAnswer(_))), "{heard:?}"),
+                    _ => assert_eq!(heard, Err(refusal.clone())),
+                }
+                assert_eq!(faulty.inner().names().len(), made, "{verdict:?} {when:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_hang_the_caller_is_dead_and_the_engine_is_not() {
+        for (when, made) in [(When::Before, 0), (When::After, 1)] {
+            let faulty = FaultyEngine::at(sim(), 0, when, Verdict::Hang);
+            let point = tokio::select! {
+                heard = create(&faulty) => panic!("it must not return: {heard:?}"),
+                point = faulty.hung() => point,
+            };
+            assert_eq!(point, CallPoint { index: 0, name: "create", when });
+            assert_eq!(faulty.inner().names().len(), made, "{when:?}");
+            let look = tokio::time::timeout(Duration::from_millis(20), faulty.images()).await;
+            assert!(look.is_err(), "the dead do not even look");
+            assert_eq!(faulty.calls(), 1);
+            assert!(faulty.inner().images().await.is_ok());
+        }
+    }
+}

@@ -16,37 +16,37 @@ use crate::real_engine::{RealEngine, TEST_LABEL, ask, free_port};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One engine and a test's own corner of it.
-pub struct Lab {
-    pub engine: Arc<dyn Engine>,
-    pub project: ProjectName,
+pub(crate) struct Lab {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) project: ProjectName,
     id: String,
     kind: Kind,
 }
 
-pub enum Kind {
+pub(crate) enum Kind {
     Sim(SimEngine),
     Real(RealEngine),
 }
 
 impl Lab {
-    pub fn sim() -> Self {
+    pub(crate) fn sim() -> Self {
         let sim = SimEngine::new(Arc::new(SystemClock));
         let project = ProjectName::parse("st-sim").unwrap();
         Self { engine: Arc::new(sim.clone()), project, id: "sim".to_owned(), kind: Kind::Sim(sim) }
     }
 
-    pub async fn real() -> Option<Self> {
+    pub(crate) async fn real() -> Option<Self> {
         let real = RealEngine::find().await?;
         let (engine, project, id) = (real.engine(), real.project(), real.id().to_owned());
         Some(Self { engine, project, id, kind: Kind::Real(real) })
     }
 
-    pub fn kind(&self) -> &Kind {
+    pub(crate) fn kind(&self) -> &Kind {
         &self.kind
     }
 
     /// Puts an image there, with these members of its `Config`.
-    pub async fn image_with(&self, name: &str, behaviour: Behaviour, config: Value) -> String {
+    pub(crate) async fn image_with(&self, name: &str, behaviour: Behaviour, config: Value) -> String {
         match &self.kind {
             Kind::Real(real) => real.image(name, behaviour, &config).await,
             Kind::Sim(sim) => {
@@ -57,11 +57,11 @@ impl Lab {
         }
     }
 
-    pub async fn image(&self, name: &str, behaviour: Behaviour) -> String {
+    pub(crate) async fn image(&self, name: &str, behaviour: Behaviour) -> String {
         self.image_with(name, behaviour, json!({})).await
     }
 
-    pub async fn network(&self, name: &str) -> String {
+    pub(crate) async fn network(&self, name: &str) -> String {
         match &self.kind {
             Kind::Real(real) => real.network(name).await,
             Kind::Sim(sim) => {
@@ -71,18 +71,18 @@ impl Lab {
         }
     }
 
-    pub async fn remove_image(&self, reference: &str) {
+    pub(crate) async fn remove_image(&self, reference: &str) {
         match &self.kind {
             Kind::Real(real) => real.remove_image(reference).await,
             Kind::Sim(sim) => sim.remove_image(reference).unwrap(),
         }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         free_port()
     }
 
-    pub async fn ask(&self, port: u16) -> Result<(), String> {
+    pub(crate) async fn ask(&self, port: u16) -> Result<(), String> {
         match &self.kind {
             Kind::Real(_) => ask(port).await,
             Kind::Sim(sim) => sim.ask(port),
@@ -90,12 +90,12 @@ impl Lab {
     }
 
     /// A name of this test's own.
-    pub fn name(&self, name: &str) -> String {
+    pub(crate) fn name(&self, name: &str) -> String {
         format!("st-{}-{name}", self.id)
     }
 
     /// Create's body for a container of this test's project.
-    pub fn body(&self, image: &str) -> Value {
+    pub(crate) fn body(&self, image: &str) -> Value {
         json!({
             "Image": image,
             "Labels": {TEST_LABEL: self.id, "com.docker.compose.project": self.project.as_str()},
@@ -104,7 +104,7 @@ impl Lab {
     }
 
     /// The same with a port published on 127.0.0.1.
-    pub fn publishing(&self, image: &str, port: u16) -> Value {
+    pub(crate) fn publishing(&self, image: &str, port: u16) -> Value {
         let mut body = self.body(image);
         body["ExposedPorts"] = json!({"8080/tcp": {}});
         body["HostConfig"]["PortBindings"] =
@@ -112,16 +112,16 @@ impl Lab {
         body
     }
 
-    pub async fn create(&self, name: &str, body: &Value) -> String {
+    pub(crate) async fn create(&self, name: &str, body: &Value) -> String {
         self.engine.create(&self.name(name), body).await.unwrap_or_else(|e| panic!("create {name}: {e}"))
     }
 
-    pub async fn inspect(&self, id: &str) -> Value {
+    pub(crate) async fn inspect(&self, id: &str) -> Value {
         self.engine.inspect(id).await.expect("inspect").unwrap_or_else(|| panic!("{id} is gone"))
     }
 
     /// Waits until inspect shows this, and gives it.
-    pub async fn until(&self, id: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&self, id: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         let mut ticks = interval(Duration::from_millis(20));
         loop {
@@ -134,12 +134,12 @@ impl Lab {
         }
     }
 
-    pub async fn until_status(&self, id: &str, status: &str) -> Value {
+    pub(crate) async fn until_status(&self, id: &str, status: &str) -> Value {
         self.until(id, status, |seen| seen["State"]["Status"] == status).await
     }
 
     /// Waits until the published port is well.
-    pub async fn until_well(&self, port: u16) {
+    pub(crate) async fn until_well(&self, port: u16) {
         let until = Instant::now() + PATIENCE;
         let mut ticks = interval(Duration::from_millis(20));
         loop {

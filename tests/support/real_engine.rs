@@ -3,6 +3,9 @@
 //!
 //! Shared engines are expected: nothing without our own label is touched, ports are published on 127.0.0.1 only.
 
+// Helpers of tests fail like tests, and each test binary uses its own part of them.
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,14 +29,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// Everything a test makes carries this label with the test's id as value.
-pub const TEST_LABEL: &str = "io.sternway.test";
+pub(crate) const TEST_LABEL: &str = "io.sternway.test";
 /// Leftovers of dead test processes are swept once they are this old, in seconds.
 const LEFTOVER_AGE_S: i64 = 600;
 /// How long one question to a published port may take.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 
 /// A real engine, and the label under which one test works on it.
-pub struct RealEngine {
+pub(crate) struct RealEngine {
     engine: Arc<DockerEngine>,
     docker: Docker,
     id: String,
@@ -45,7 +48,7 @@ pub struct RealEngine {
 impl RealEngine {
     /// The engine of `DOCKER_HOST` or the default socket. Without one: says so loudly and gives `None`; fails
     /// where `CI` is set.
-    pub async fn find() -> Option<Self> {
+    pub(crate) async fn find() -> Option<Self> {
         let host = std::env::var_os("DOCKER_HOST").and_then(|h| h.into_string().ok());
         let engine = DockerEngine::connect(host.as_deref()).expect("DOCKER_HOST has a known form");
         let arch = match engine.facts().await {
@@ -69,28 +72,28 @@ impl RealEngine {
     }
 
     /// The engine as the agent sees it.
-    pub fn engine(&self) -> Arc<DockerEngine> {
+    pub(crate) fn engine(&self) -> Arc<DockerEngine> {
         Arc::clone(&self.engine)
     }
 
     /// The value of [`TEST_LABEL`] on everything this test makes; also a good prefix for names.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// A project of this test's own.
-    pub fn project(&self) -> ProjectName {
+    pub(crate) fn project(&self) -> ProjectName {
         ProjectName::parse(&format!("st-{}", self.id)).expect("letters, digits and a dash")
     }
 
     /// The reference of an image of this test.
-    pub fn reference(&self, name: &str) -> String {
+    pub(crate) fn reference(&self, name: &str) -> String {
         format!("sternway-test-{}/{name}", self.id)
     }
 
     /// Loads an image of one layer with the scripted program in it, which behaves so; `name` has its tag in it.
     /// `config` are members of its `Config` (`Env`, `Volumes`, `Healthcheck`, …). Gives the reference.
-    pub async fn image(&self, name: &str, behaviour: Behaviour, config: &Value) -> String {
+    pub(crate) async fn image(&self, name: &str, behaviour: Behaviour, config: &Value) -> String {
         let arguments = match behaviour {
             Behaviour::Healthy | Behaviour::IgnoresSigterm => json!(["serve", "0", "-"]),
             Behaviour::HealthyAfter(ms) => json!(["serve", ms.to_string(), "-"]),
@@ -121,7 +124,7 @@ impl RealEngine {
     }
 
     /// Makes a network with the test's label.
-    pub async fn network(&self, name: &str) -> String {
+    pub(crate) async fn network(&self, name: &str) -> String {
         let name = format!("st-{}-{name}", self.id);
         let request = serde_json::from_value(json!({"Name": name, "Labels": {TEST_LABEL: self.id}}));
         self.docker.create_network(request.expect("a network request")).await.expect("a network can be made");
@@ -129,13 +132,13 @@ impl RealEngine {
     }
 
     /// `docker rmi -f`.
-    pub async fn remove_image(&self, reference: &str) {
+    pub(crate) async fn remove_image(&self, reference: &str) {
         let options = RemoveImageOptionsBuilder::new().force(true).build();
         self.docker.remove_image(reference, Some(options), None).await.expect("the image can be removed");
     }
 
     /// bollard, for what the agent's contract does not offer.
-    pub fn docker(&self) -> &Docker {
+    pub(crate) fn docker(&self) -> &Docker {
         &self.docker
     }
 }
@@ -153,13 +156,13 @@ impl Drop for RealEngine {
 }
 
 /// A port of 127.0.0.1 that nobody holds now.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }
 
 /// Asks a published port by HTTP whether the program behind it is well.
-pub async fn ask(port: u16) -> Result<(), String> {
+pub(crate) async fn ask(port: u16) -> Result<(), String> {
     let asked = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;

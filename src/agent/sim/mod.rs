@@ -12,6 +12,8 @@ mod compose;
 mod container;
 mod create;
 mod images;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::collections::BTreeMap;
@@ -73,6 +75,7 @@ impl SimEngine {
     }
 
     /// Puts a new, unique image there under `reference` and gives its id. A tag that stood elsewhere moves.
+    /// (It hides the contract's call of that name; with a concrete `SimEngine` that one is `Engine::image(&sim, …)`.)
     pub fn image(&self, reference: &str, behaviour: Behaviour) -> String {
         self.add_image(NewImage::new(reference, behaviour))
     }
