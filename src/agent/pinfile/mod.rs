@@ -114,7 +114,7 @@ pub fn write(project_dir: &Path, file: &str, key: &str, value: Option<&str>) -> 
     Ok(old)
 }
 
-/// Whether [`write`] would succeed for a key that is there, without writing.
+/// Whether [`write()`] would succeed for a key that is there, without writing.
 ///
 /// # Errors
 /// A sentence for the card: what stands in the way and what to do.

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn without_recorded_labels_the_hash_of_the_bad_release_is_not_copied() {
-        let present = map(json!({PROJECT: "shop", CONFIG_HASH: "bad", IMAGE: "sha256:bad"}));
+        let present = map(json!({PROJECT: "shop", CONFIG_HASH: "bad", IMAGE: "sha256:bad", REPLACE: "x"}));
         assert_eq!(
             Value::Object(new_compose_labels(&present, None, "sha256:good")),
             json!({PROJECT: "shop", CONFIG_HASH: NO_CONFIG_HASH, IMAGE: "sha256:good"})

@@ -9,7 +9,7 @@
 //! - [`settings`] and [`changed_keys`]: the project's own settings in one form, and what differs.
 //! - [`recreate`], [`recreate_recorded`]: the body of create for a new container, and the networks to connect.
 //! - [`obstacles`]: why a container cannot be swapped faithfully yet.
-//! - [`matches`]: whether the engine made what was asked for.
+//! - [`matches()`]: whether the engine made what was asked for.
 //!
 //! Known limits, all of them the engine's: a variable (or label) set to the very value of the image cannot be told
 //! from the image's own; a health check of which only a part is overridden is carried as a whole; a configured MAC
