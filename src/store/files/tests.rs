@@ -66,7 +66,9 @@ fn next(dice: &mut Dice, n: usize, log: &FileLog) -> Draft {
     let releases = ["release_seen", "release_proven", "release_left", "release_back"];
     let event = match dice.roll(26) {
         0 if open.len() < 4 => {
-            let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else { panic!("it is one") };
+            let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else {
+                panic!("it is one")
+            };
             invocation.event = format!("e{n}");
             let event = Event::Invoked { invocation, actor, command, target, dry_run };
             return Draft { about: About::NewRun, at: Timestamp::UNIX_EPOCH, event };
