@@ -13,7 +13,12 @@ mod docker_raw;
 pub mod engine;
 pub mod fault;
 pub mod fingerprint;
+pub mod keys;
+pub mod pinfile;
+pub mod probe;
+pub mod proof;
 pub mod sim;
+pub mod spec;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,192 @@
+//! Why a container cannot be swapped faithfully yet. Each sentence says what, why, and what to do; none holds a
+//! value of the container's settings.
+
+use serde_json::Value;
+
+use super::json::{at, entries, strings, text};
+use super::labels::{NUMBER, ONEOFF, PROJECT, SERVICE, label};
+use super::networks::primary;
+use super::own::joined;
+use super::peers::{MODES, Peer, translate};
+use super::settings::wreck_of;
+
+/// What stands around the container in question.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Surroundings<'a> {
+    /// The other containers of the project, those of an unfinished swap left out.
+    pub peers: &'a [Peer],
+    /// Our own container's id (or its first twelve digits, which is its host name), when we run in one.
+    pub own_container: Option<&'a str>,
+}
+
+/// Where compose copies secrets to that have no file to mount.
+const SECRETS: &str = "/run/secrets/";
+
+/// Every reason why this container must not be swapped now; empty = it can be.
+/// `changes` is `GET /containers/{id}/changes`, an array or null.
+pub fn obstacles(inspect: &Value, image: &Value, changes: &Value, around: Surroundings<'_>) -> Vec<String> {
+    let mut found = identity(inspect, around);
+    found.extend(state(inspect));
+    found.extend(uncarried(inspect, image, around.peers));
+    found.extend(copied_files(inspect, changes));
+    found.extend(dependants(inspect, around.peers));
+    found
+}
+
+/// Ours, compose's, swarm's, one of many?
+fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let id = text(inspect, &["Id"]);
+    let name = name(inspect);
+    if around.own_container.is_some_and(|own| own == name || (own.len() >= 12 && id.starts_with(own))) {
+        found.push(format!(
+            "{name} is Sternway's own container: it would stop itself half-way. Roll it back by hand with docker compose."
+        ));
+    }
+    let swarm = |key: &String| key.starts_with("com.docker.swarm.") || key == "com.docker.stack.namespace";
+    if entries(at(inspect, &["Config", "Labels"])).any(|(key, _)| swarm(key)) {
+        found.push(format!(
+            "{name} belongs to a Swarm service, which would replace it at once. Roll it back with `docker service update`."
+        ));
+        return found;
+    }
+    let missing: Vec<&str> =
+        [PROJECT, SERVICE, NUMBER].into_iter().filter(|key| label(inspect, key).is_empty()).collect();
+    if !missing.is_empty() {
+        found.push(format!(
+            "{name} lacks compose's label {}: it is not known which service it is. Recreate it with `docker compose up -d`.",
+            missing.join(", ")
+        ));
+    }
+    if label(inspect, ONEOFF) == "True" {
+        found.push(format!(
+            "{name} is a one-off of `docker compose run`, not the service. Stop it when its work is done."
+        ));
+    }
+    let service = label(inspect, SERVICE);
+    let others: Vec<&str> = around
+        .peers
+        .iter()
+        .filter(|p| !service.is_empty() && p.service == service && !p.oneoff && p.id != id)
+        .map(|p| p.name.as_str())
+        .collect();
+    if !others.is_empty() {
+        found.push(format!(
+            "{service} has {} containers ({name}, {}); one is handled so far. Run `docker compose up -d --scale {service}=1` first.",
+            others.len() + 1,
+            others.join(", ")
+        ));
+    }
+    if let Some(rest) = wreck_of(&name) {
+        found.push(format!(
+            "{name} is what a recreate that broke off has left under a temporary name. Run `docker rename {name} {rest}`, \
+             then `docker start {rest}`."
+        ));
+    }
+    found
+}
+
+/// States in which nothing can be stopped or started as usual. A container that restarts again and again is none:
+/// that is what rollbacks are for.
+fn state(inspect: &Value) -> Option<String> {
+    let name = name(inspect);
+    match text(inspect, &["State", "Status"]) {
+        "paused" => Some(format!("{name} is paused; it could not stop by itself. Run `docker unpause {name}`.")),
+        "dead" => Some(format!(
+            "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then `docker compose up -d`."
+        )),
+        "removing" => Some(format!("{name} is being removed by someone else. Look again with `docker ps -a`.")),
+        _ => None,
+    }
+}
+
+/// What create could not be told faithfully, whatever the image.
+pub(super) fn uncarried(inspect: &Value, image: &Value, peers: &[Peer]) -> Vec<String> {
+    let mut found = Vec::new();
+    let name = name(inspect);
+    let host = at(inspect, &["HostConfig"]);
+    if !at(image, &["Config"]).is_object() {
+        found.push(format!(
+            "the image that {name} was made from is gone: what came from it cannot be told from the project's settings. \
+             Pull it again, or roll back with `docker compose up -d`."
+        ));
+    }
+    if at(host, &["AutoRemove"]) == &Value::Bool(true) {
+        found.push(format!(
+            "{name} runs with --rm: stopped, it is gone, and there is no way back. Start the service with `docker compose up -d`."
+        ));
+    }
+    if !strings(at(host, &["VolumesFrom"])).is_empty() {
+        found.push(format!(
+            "{name} takes volumes from another container (volumes_from), which is not carried over yet. \
+             Name the volumes in the compose file instead."
+        ));
+    }
+    for (key, option) in MODES.iter().zip(["network_mode", "pid", "ipc"]) {
+        let mode = text(host, &[key]);
+        if joined(mode).is_some() && translate(mode, peers).is_none() {
+            found.push(format!(
+                "{name} uses another container by {option}, and none of the project is that one (any more). \
+                 Run `docker compose up -d` so that it points at today's container."
+            ));
+        }
+    }
+    if let Err(mode) = primary(inspect) {
+        found.push(left_network(&mode));
+    }
+    found
+}
+
+/// The sentence for a container that is not attached to the network it was made for.
+pub(super) fn left_network(mode: &str) -> String {
+    format!(
+        "the container is not attached to {mode}, the network it was made for: somebody disconnected it. \
+         Connect it again with `docker network connect`, or run `docker compose up -d`."
+    )
+}
+
+/// Secrets that compose copied into the container instead of mounting them.
+fn copied_files(inspect: &Value, changes: &Value) -> Vec<String> {
+    /// `Kind` of an added file in `changes`.
+    const ADDED: u64 = 1;
+    // A mounted secret leaves its mount point in the layer: that one is carried by the mount.
+    let mounted: Vec<&str> =
+        at(inspect, &["Mounts"]).as_array().into_iter().flatten().map(|m| text(m, &["Destination"])).collect();
+    let name = name(inspect);
+    changes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|change| change["Kind"].as_u64() == Some(ADDED))
+        .map(|change| text(change, &["Path"]))
+        .filter(|path| path.starts_with(SECRETS) && !mounted.contains(path))
+        .map(|path| {
+            format!(
+                "compose copied the secret {path} into {name}; it is in no setting and would be lost. \
+                 Give the secret a `file:` in the compose file, or roll back with `docker compose up -d`."
+            )
+        })
+        .collect()
+}
+
+/// Containers that use this one: they would point at a container that is gone.
+fn dependants(inspect: &Value, peers: &[Peer]) -> Vec<String> {
+    let id = text(inspect, &["Id"]);
+    let name = name(inspect);
+    peers
+        .iter()
+        .filter(|p| p.id != id)
+        .filter(|p| p.uses.iter().any(|used| *used == name || (used.len() >= 12 && id.starts_with(used.as_str()))))
+        .map(|p| {
+            format!(
+                "{} uses the network, processes or volumes of {name} and could not restart once that is replaced. \
+                 Roll both back with `docker compose up -d`.",
+                p.name
+            )
+        })
+        .collect()
+}
+
+fn name(inspect: &Value) -> String {
+    text(inspect, &["Name"]).trim_start_matches('/').to_owned()
+}

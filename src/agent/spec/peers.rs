@@ -1,0 +1,57 @@
+//! The other containers of the project, as far as a container can point at them (`container:<id>`).
+
+use serde_json::Value;
+
+use super::json::{at, strings, text};
+use super::labels::{ONEOFF, SERVICE, label};
+use super::own::joined;
+
+/// One container of the project, other than the one in question.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// Full id.
+    pub id: String,
+    /// Name without the leading slash.
+    pub name: String,
+    /// Its service.
+    pub service: String,
+    /// Whether it is one of `docker compose run`.
+    pub oneoff: bool,
+    /// Ids of containers that this service had before, by the ledger; add them so that a mode that names one of
+    /// them can be led to the container of today.
+    pub former: Vec<String>,
+    /// Ids or names of the containers whose namespaces or volumes it uses.
+    pub uses: Vec<String>,
+}
+
+/// `HostConfig` keys that can hold `container:<id>`.
+pub(super) const MODES: [&str; 3] = ["NetworkMode", "PidMode", "IpcMode"];
+
+impl Peer {
+    /// From inspect; `former` is left empty.
+    pub fn of(inspect: &Value) -> Self {
+        let host = at(inspect, &["HostConfig"]);
+        let modes = MODES.iter().filter_map(|key| joined(text(host, &[key])));
+        let volumes = strings(at(host, &["VolumesFrom"]));
+        let volumes = volumes.into_iter().filter_map(|entry| entry.split(':').next());
+        Self {
+            id: text(inspect, &["Id"]).to_owned(),
+            name: text(inspect, &["Name"]).trim_start_matches('/').to_owned(),
+            service: label(inspect, SERVICE).to_owned(),
+            oneoff: label(inspect, ONEOFF) == "True",
+            former: Vec::new(),
+            uses: modes.chain(volumes).map(str::to_owned).collect(),
+        }
+    }
+
+    fn is(&self, id_or_name: &str) -> bool {
+        let id = |full: &str| full == id_or_name || (id_or_name.len() >= 12 && full.starts_with(id_or_name));
+        id(&self.id) || self.name == id_or_name.trim_start_matches('/') || self.former.iter().any(|f| id(f))
+    }
+}
+
+/// `container:<today's id>` for a mode that names a container of the project; `None` when none of them is meant.
+pub(super) fn translate(mode: &str, peers: &[Peer]) -> Option<String> {
+    let wanted = joined(mode)?;
+    peers.iter().find(|p| p.is(wanted)).map(|p| format!("container:{}", p.id))
+}
