@@ -13,12 +13,16 @@ mod docker_raw;
 pub mod engine;
 pub mod fault;
 pub mod fingerprint;
+pub mod folder;
 pub mod keys;
+pub mod ledger;
+pub mod operation;
 pub mod pinfile;
 pub mod probe;
 pub mod proof;
 pub mod sim;
 pub mod spec;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 
