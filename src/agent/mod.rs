@@ -14,15 +14,28 @@ pub mod engine;
 pub mod fault;
 pub mod fingerprint;
 pub mod folder;
+pub mod host;
+mod images;
+mod keep;
 pub mod keys;
 pub mod ledger;
+mod look;
+mod marks;
+mod operate;
 pub mod operation;
 pub mod pinfile;
+mod pins;
 pub mod probe;
 pub mod proof;
+pub mod prove;
+mod raw;
+mod settle;
+mod signal;
 pub mod sim;
 pub mod spec;
+mod swap;
 pub mod tokens;
+mod voice;
 
 use std::collections::BTreeMap;
 

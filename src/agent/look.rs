@@ -1,0 +1,205 @@
+//! Eyes of the host's agent: the project as it is, recorded as it is looked at.
+
+use serde_json::Value;
+
+use super::engine::Engine;
+use super::host::{HostAgent, look_error};
+use super::images::foreign_platform;
+use super::operation::{Operation, Phase};
+use super::spec::{self, Peer, Surroundings};
+use super::swap::only_one;
+use super::{ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint, raw};
+use crate::domain::canonical;
+use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
+use crate::domain::plan::{HealthRule, SpecRef};
+use crate::domain::release::Handles;
+
+/// Repositories of our own pins begin so; they are no releases of anybody.
+const PINS: &str = "io.sternway/";
+
+fn other(error: impl std::fmt::Display) -> LookError {
+    LookError::Other(error.to_string())
+}
+
+impl<E: Engine> HostAgent<E> {
+    async fn facts_of(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        container: &Value,
+        all: &[Value],
+        open: &[Operation],
+    ) -> Result<ContainerFacts, LookError> {
+        let id = raw::id(container);
+        let own_op = open.iter().find(|op| op.project == *project && op.service == *service);
+        let is_new = own_op.is_some_and(|op| self.is_new_of(op, container));
+        let is_rest = own_op.is_some_and(|op| op.old.id == id && matches!(op.phase, Phase::Proven { .. }));
+        let mut obstacles = Vec::new();
+        let image = match self.engine.image(raw::image(container)).await.map_err(look_error)? {
+            Some(here) => {
+                self.ledger.record_image(raw::image(container), &here).map_err(other)?;
+                Some(here)
+            }
+            None => self.recorded_image(raw::image(container)),
+        };
+        let handles = match image.as_ref().and_then(|i| fingerprint::handles(i, raw::reference(container))) {
+            Some(handles) => handles,
+            None => {
+                obstacles.push(format!(
+                    "the image of {} is gone and was never recorded: what it runs cannot be said. Deploy it anew",
+                    raw::name(container)
+                ));
+                unknown_image(container)
+            }
+        };
+        let image = image.unwrap_or_default();
+        if let Some(label) = raw::label(container, raw::DEPENDS_ON) {
+            self.ledger.keep_depends(project, service, label).map_err(other)?;
+        }
+        // Peers are whom it may point at; the two halves of an open swap are one service, not two.
+        let halves = |c: &Value| own_op.is_some_and(|op| op.old.id == raw::id(c) || self.is_new_of(op, c));
+        let peers: Vec<Peer> = all.iter().filter(|c| raw::id(c) != id && !halves(c)).map(Peer::of).collect();
+        let around = Surroundings { peers: &peers, own_container: self.config.own_container.as_deref() };
+        let changes = self.engine.filesystem_changes(id).await.map_err(look_error)?;
+        obstacles.extend(spec::obstacles(container, &image, &changes, around));
+        if let Some(op) = own_op {
+            obstacles.push(format!(
+                "a swap of {service} by {} is open: it is ended by the next step of that run, or by `/runs retry {0}`",
+                op.run
+            ));
+        }
+        Ok(ContainerFacts {
+            id: id.to_owned(),
+            name: raw::name(container).to_owned(),
+            number: raw::label(container, raw::NUMBER).and_then(|n| n.parse().ok()).unwrap_or(1),
+            image: handles,
+            state: raw::state(container),
+            started: raw::started(container),
+            restarts: raw::restarts(container),
+            spec: self.record(container, &image, own_op, is_new)?,
+            published: raw::published(container),
+            has_check: raw::check_command(container).is_some(),
+            obstacles,
+            forged: self.forged(container),
+            unfinished: own_op.filter(|_| is_new || is_rest).map(|op| op.run),
+        })
+    }
+
+    fn is_new_of(&self, op: &Operation, container: &Value) -> bool {
+        op.new.as_deref() == Some(raw::id(container)) || raw::name(container) == op.next_name()
+    }
+
+    /// Records the container as it will be when the swap it may be in has ended: in between its restart policy is
+    /// `no` and its name another, and neither is a setting of the project.
+    fn record(
+        &self,
+        container: &Value,
+        image: &Value,
+        op: Option<&Operation>,
+        is_new: bool,
+    ) -> Result<SpecRef, LookError> {
+        let mut steady = container.clone();
+        if let Some(op) = op.filter(|op| is_new || op.old.id == raw::id(container)) {
+            let policy = if is_new { &op.new_policy } else { &op.old.policy };
+            if let Some(host) = steady.get_mut("HostConfig").and_then(Value::as_object_mut) {
+                host.insert("RestartPolicy".to_owned(), policy.clone());
+            }
+            if let Some(map) = steady.as_object_mut() {
+                map.insert("Name".to_owned(), Value::from(format!("/{}", op.name)));
+            }
+        }
+        let id = self.ledger.record(&steady, raw::image(container)).map_err(other)?;
+        Ok(SpecRef { id, mac: self.mac_of_settings(&spec::settings(&steady, image)) })
+    }
+}
+
+/// An identity that is no real image's, for a container whose image nobody knows any more.
+fn unknown_image(container: &Value) -> Handles {
+    let stand_in = canonical::sha256("sternway-unknown-image-v1", &raw::image(container)).unwrap_or_default();
+    let zeros = || Fingerprint::parse(&"0".repeat(64)).expect("64 zeros are 64 hex digits");
+    Handles {
+        fingerprint: Fingerprint::parse(&stand_in).unwrap_or_else(zeros),
+        image: raw::image(container).to_owned(),
+        reference: raw::reference(container).to_owned(),
+        digests: Vec::new(),
+    }
+}
+
+#[async_trait::async_trait]
+impl<E: Engine> Inspect for HostAgent<E> {
+    async fn stack(&self, project: &ProjectName) -> Result<StackFacts, LookError> {
+        self.allowed(project)?;
+        let engine = self.engine.facts().await.map_err(look_error)?;
+        let all = self.containers(project).await.map_err(look_error)?;
+        let open = self.ledger.open().map_err(other)?;
+        let mut facts = StackFacts { engine, services: Default::default(), free_bytes: self.engine.free_bytes().await };
+        for container in &all {
+            let Some(service) = raw::label(container, raw::SERVICE).and_then(|s| ServiceName::parse(s).ok()) else {
+                continue;
+            };
+            if raw::label(container, raw::ONEOFF) == Some("True") {
+                continue;
+            }
+            let one = self.facts_of(project, &service, container, &all, &open).await?;
+            let of_service: &mut ServiceFacts = facts.services.entry(service).or_default();
+            of_service.containers.push(one);
+            of_service.containers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
+        }
+        Ok(facts)
+    }
+
+    async fn find_image(&self, wanted: &Handles) -> Result<ImageFound, LookError> {
+        let Some(found) = self.find(wanted).await.map_err(look_error)? else { return Ok(ImageFound::Gone) };
+        let facts = self.engine.facts().await.map_err(look_error)?;
+        let foreign_platform = foreign_platform(&found.inspect, &facts.os, &facts.arch);
+        Ok(ImageFound::Here { handles: found.handles, foreign_platform })
+    }
+
+    async fn local_images(&self, repository: &str) -> Result<Vec<Handles>, LookError> {
+        let mut found: Vec<(i64, Handles)> = Vec::new();
+        for item in self.engine.images().await.map_err(look_error)? {
+            let tags = item.get("RepoTags").and_then(Value::as_array).cloned().unwrap_or_default();
+            let of_it =
+                |tag: &&str| !tag.starts_with(PINS) && tag.rsplit_once(':').is_some_and(|(name, _)| name == repository);
+            let Some(tag) = tags.iter().filter_map(Value::as_str).find(of_it) else { continue };
+            let Some(id) = item.get("Id").and_then(Value::as_str) else { continue };
+            let Some(inspect) = self.engine.image(id).await.map_err(look_error)? else { continue };
+            if let Some(handles) = fingerprint::handles(&inspect, tag) {
+                found.push((item.get("Created").and_then(Value::as_i64).unwrap_or_default(), handles));
+            }
+        }
+        found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.reference.cmp(&b.1.reference)));
+        Ok(found.into_iter().map(|(_, handles)| handles).collect())
+    }
+
+    async fn ask_health(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        rule: &HealthRule,
+    ) -> Result<Result<(), String>, LookError> {
+        self.allowed(project)?;
+        let all = self.containers(project).await.map_err(look_error)?;
+        match only_one(&all, service) {
+            Ok(one) => self.ask_once(raw::id(one), rule).await.map_err(look_error),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    async fn pin(&self, project: &ProjectName, file: &str, key: &str) -> Result<PinFacts, LookError> {
+        self.allowed(project)?;
+        Ok(self.pin_facts(project, file, key))
+    }
+
+    fn mac(&self, value: &str) -> String {
+        self.mac_of(value)
+    }
+
+    async fn has_spec(&self, spec: &SpecRef) -> bool {
+        matches!(self.ledger.spec(&spec.id), Ok(Some(_)))
+    }
+
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<ProjectName> {
+        self.engine.hints()
+    }
+}
