@@ -1,0 +1,160 @@
+//! The agent is killed, or loses an answer, or is refused, at every changing call. Whatever happens, the next
+//! tokened look ends fully old or fully new.
+
+use std::sync::Arc;
+
+use sternway::agent::engine::EngineError;
+use sternway::agent::fault::{FaultyEngine, Verdict, When};
+use sternway::agent::sim::{Behaviour, EngineEnd};
+use sternway::agent::{Act, ActError};
+use sternway::domain::plan::{ImageChoice, Swap};
+
+use crate::world::{World, act, so, swapping};
+
+on_both_engines!(killed_at_every_call_of_a_good_swap, killed_at_every_call_of_a_swap_that_is_put_back,);
+
+/// What else happens between the kill and the next agent.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Nothing,
+    LedgerLost,
+    EngineKilled,
+}
+
+async fn killed_at_every_call_of_a_good_swap(world: &World) {
+    let ends = kill_everywhere(world, Behaviour::Healthy, Then::Nothing).await;
+    assert!(ends.new > 0 && ends.old > 0, "some end old, some new: {ends:?}");
+}
+
+async fn killed_at_every_call_of_a_swap_that_is_put_back(world: &World) {
+    let ends = kill_everywhere(world, Behaviour::Exits(1), Then::Nothing).await;
+    assert_eq!(ends.new, 0, "{ends:?}");
+}
+
+#[tokio::test]
+async fn killed_at_every_call_and_the_ledger_lost() {
+    kill_everywhere(&World::sim().await, Behaviour::Healthy, Then::LedgerLost).await;
+    kill_everywhere(&World::sim().await, Behaviour::Exits(1), Then::LedgerLost).await;
+    kill_everywhere(&World::sim().await, Behaviour::Unhealthy, Then::LedgerLost).await;
+}
+
+#[tokio::test]
+async fn killed_at_every_call_and_the_engine_with_it() {
+    kill_everywhere(&World::sim().await, Behaviour::Healthy, Then::EngineKilled).await;
+    kill_everywhere(&World::sim().await, Behaviour::Exits(1), Then::EngineKilled).await;
+    kill_everywhere(&World::sim().await, Behaviour::Unhealthy, Then::EngineKilled).await;
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    old: u32,
+    new: u32,
+}
+
+async fn kill_everywhere(world: &World, target: Behaviour, then: Then) -> Ends {
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", target).await);
+    let calls = uninterrupted(world, &old, &new).await;
+    let mut ends = Ends::default();
+    for index in 0..calls.len() as u64 {
+        for when in [When::Before, When::After] {
+            let case = format!("killed {when:?} call {index} ({}) to {target:?}", calls[index as usize]);
+            // Whatever the case before ended with is what this one begins with: swaps upon swaps, as in life.
+            let (old, new) = if runs_now(world).await == new.image { (&new, &old) } else { (&old, &new) };
+            let (swap, claim) = planned(world, new).await;
+            let engine = world.failing(index, when, Verdict::Hang);
+            let agent = world.agent_on(Arc::clone(&engine));
+            let order = world.order(claim, 1, swapping(&swap));
+            tokio::select! {
+                ended = act(&agent, &order) => panic!("{case}: it ended with {ended:?}"),
+                _ = engine.hung() => {}
+            }
+            drop(agent);
+            match (then, &world.sim) {
+                (Then::Nothing, _) => {}
+                (Then::LedgerLost, _) => world.forget("operations"),
+                (Then::EngineKilled, Some(sim)) => sim.restart_engine(EngineEnd::Killed),
+                (Then::EngineKilled, None) => unreachable!("only a simulated engine is killed"),
+            }
+            let agent = world.agent();
+            let observed = agent.observe(&world.order(claim, 2, swapping(&swap))).await;
+            let observed = observed.unwrap_or_else(|e| panic!("{case}: {e}"));
+            let runs = world.old_or_new(&case, old, new).await;
+            assert_eq!(so(&observed), runs == new, "{case}: {observed:?}");
+            if runs == new { ends.new += 1 } else { ends.old += 1 }
+        }
+    }
+    let engine = if world.sim.is_some() { "simulated" } else { "real" };
+    println!("{} changing calls of a swap to {target:?} on the {engine} engine: {ends:?}", calls.len());
+    ends
+}
+
+/// Names of the changing calls when nothing goes wrong.
+async fn uninterrupted(world: &World, old: &ImageChoice, new: &ImageChoice) -> Vec<&'static str> {
+    let (swap, claim) = fresh(world, old, new).await;
+    let engine = Arc::new(FaultyEngine::counting(world.engine()));
+    let agent = world.agent_on(Arc::clone(&engine));
+    let _ = act(&agent, &world.order(claim, 1, swapping(&swap))).await;
+    world.old_or_new("uninterrupted", old, new).await;
+    engine.names()
+}
+
+/// The old image deployed anew, and the swap planned on it.
+async fn fresh(world: &World, old: &ImageChoice, new: &ImageChoice) -> (Swap, u64) {
+    world.deploy(old).await;
+    planned(world, new).await
+}
+
+async fn planned(world: &World, to: &ImageChoice) -> (Swap, u64) {
+    let agent = world.agent();
+    let mut swap = world.swap(&agent, to).await;
+    swap.health.interval_ms = 10;
+    (swap, world.claim())
+}
+
+/// Id of the image of the one container.
+async fn runs_now(world: &World) -> String {
+    world.facts(&world.agent()).await[0].image.image.clone()
+}
+
+#[tokio::test]
+async fn an_answer_lost_at_every_call() {
+    for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
+        fail_everywhere(target, |_| Verdict::LoseAnswer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_at_every_call() {
+    let refusal = || EngineError::Refused { status: 500, message: "no space left on device".to_owned() };
+    for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
+        fail_everywhere(target, |when| match when {
+            When::Before => Verdict::Refuse(refusal()),
+            When::After => Verdict::LoseAnswer,
+        })
+        .await;
+    }
+}
+
+/// The agent lives on: what it says of the end must be what is there.
+async fn fail_everywhere(target: Behaviour, verdict: impl Fn(When) -> Verdict) {
+    let world = World::sim().await;
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", target).await);
+    let calls = uninterrupted(&world, &old, &new).await;
+    for index in 0..calls.len() as u64 {
+        for when in [When::Before, When::After] {
+            let case = format!("{:?} {when:?} call {index} ({}) to {target:?}", verdict(when), calls[index as usize]);
+            let (swap, claim) = fresh(&world, &old, &new).await;
+            let agent = world.agent_on(world.failing(index, when, verdict(when)));
+            let ended = act(&agent, &world.order(claim, 1, swapping(&swap))).await;
+            if matches!(ended, Err(ActError::Unknown(_))) {
+                agent.observe(&world.order(claim, 2, swapping(&swap))).await.unwrap();
+            }
+            let runs = world.old_or_new(&case, &old, &new).await;
+            match &ended {
+                Ok(_) => assert_eq!(runs, &new, "{case}: {ended:?}"),
+                Err(ActError::Failed(_) | ActError::Refused(_)) => assert_eq!(runs, &old, "{case}: {ended:?}"),
+                Err(ActError::Stale(_) | ActError::Unknown(_)) => {}
+            }
+        }
+    }
+}
