@@ -260,3 +260,53 @@ impl Seal {
         Ok(Self { log, applied, sum })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogId = LogId([1; 16]);
+
+    /// A table with some pairs, changed behind its back, opened again.
+    fn opened_after(change: impl FnOnce(&sled::Db)) -> Result<SledTable, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = SledOptions { folder: folder.path().to_owned(), cache: 1 << 20, limit: Duration::from_secs(60) };
+        let mut table = SledTable::open(&options, LOG).expect("it opens");
+        for n in 0..5_u64 {
+            let key = |k: u64| [b"k".to_vec(), k.to_be_bytes().to_vec()].concat();
+            let mut changes = Changes::from([(key(n), Some(vec![1])), (key(0), Some(n.to_be_bytes().to_vec()))]);
+            if n == 4 {
+                changes.insert(key(1), None);
+            }
+            table.apply(&changes, Head { position: Position(n), hash: Hash([2; 32]) }).expect("applied");
+        }
+        drop(table);
+        let db = sled::open(folder.path()).expect("it opens");
+        change(&db);
+        drop(db);
+        SledTable::open(&options, LOG)
+    }
+
+    #[test]
+    fn what_was_written_opens_with_its_seal() {
+        let table = opened_after(|_| {}).expect("nothing was changed");
+        assert_eq!(table.applied(), Some(Head { position: Position(4), hash: Hash([2; 32]) }));
+    }
+
+    #[test]
+    fn a_hole_a_change_an_addition_and_a_lost_seal_are_noticed() {
+        type Change = fn(&sled::Db) -> sled::Result<Option<sled::IVec>>;
+        let changes: [(&str, Change); 4] = [
+            ("hole", |db| db.remove([b"k".to_vec(), 2_u64.to_be_bytes().to_vec()].concat())),
+            ("change", |db| db.insert([b"k".to_vec(), 2_u64.to_be_bytes().to_vec()].concat(), b"2")),
+            ("addition", |db| db.insert(b"x", b"2")),
+            ("lost seal", |db| db.remove(SEAL)),
+        ];
+        for (what, change) in changes {
+            let answer = opened_after(|db| {
+                change(db).expect("changed");
+            });
+            assert!(answer.is_err(), "{what} was not noticed");
+        }
+    }
+}
