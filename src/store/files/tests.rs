@@ -9,7 +9,6 @@ use super::super::table::{MemoryTable, Order, Table};
 use super::super::verify::segments_of;
 use super::super::{About, Draft, Log};
 use super::index::{Truth, replay};
-use super::sled_table::SledOptions;
 use super::{FileLog, IndexOutcome, OpenOptions};
 use crate::clock::ManualClock;
 use crate::domain::event::{Event, Outcome, Subject};
@@ -187,14 +186,6 @@ async fn an_index_that_is_behind_is_caught_up_to_the_same() {
     let (log, report) = open();
     assert!(matches!(report.index, IndexOutcome::CaughtUp { records } if records > 20), "{:?}", report.index);
     assert_eq!(stored(&log), folded(&log));
-}
-
-#[test]
-fn a_sled_that_does_not_open_in_time_is_given_up() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = SledOptions { folder: folder.path().join("index"), cache: 1 << 20, limit: std::time::Duration::ZERO };
-    let error = super::sled_table::SledTable::open(&options, super::LogId([0; 16])).err().expect("no time at all");
-    assert!(error.contains("did not open within"), "{error}");
 }
 
 /// Answers and acknowledgements when the index fails after the records are durable.
