@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::super::line::LogId;
@@ -150,6 +151,7 @@ impl Drop for SledTable {
 
 fn open_and_check(folder: &Path, cache: u64, log: LogId) -> Result<SledTable, String> {
     let opening = || -> Result<SledTable, String> {
+        wait_until_closed(folder).map_err(|e| e.to_string())?;
         let db = sled::Config::new().path(folder).cache_capacity(cache).open().map_err(|e| e.to_string())?;
         let mut sum = Sum::default();
         let mut empty = true;
@@ -192,6 +194,20 @@ fn remove_half_snapshots(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Work of an index that was closed a moment ago may still hold its lock: sled's threads let go of the file
+/// after the handle is gone, and then opening fails at once. Nobody else can hold it, the store's folder is
+/// ours. Waits as long as that takes; whoever opens has a limit.
+fn wait_until_closed(folder: &Path) -> io::Result<()> {
+    match fs::File::open(folder.join("db")) {
+        Ok(file) => {
+            flock(&file, FlockOperation::LockExclusive)?;
+            Ok(flock(&file, FlockOperation::Unlock)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn guarded<T>(work: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
@@ -281,6 +297,7 @@ mod tests {
             table.apply(&changes, Head { position: Position(n), hash: Hash([2; 32]) }).expect("applied");
         }
         drop(table);
+        wait_until_closed(folder.path()).expect("it closes");
         let db = sled::open(folder.path()).expect("it opens");
         change(&db);
         drop(db);
