@@ -2,6 +2,8 @@
 //! and takes an hour: it succeeds; it succeeds with each step run twice; failing at any step leaves the world as it was;
 //! killed after any record of the journal, it recovers to the same end.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // tests
+
 #[path = "support/night.rs"]
 mod night;
 

@@ -175,14 +175,14 @@ impl Bot {
     }
 }
 
-/// Epoch of the newest start on record, 1 in a new log.
-fn last_epoch(log: &SharedLog) -> u64 {
+/// Epoch of the newest start (or of the newest `store new-epoch`) on record, 1 in a new log.
+pub(super) fn last_epoch(log: &SharedLog) -> u64 {
     let mut end = log.head().position.0 + 1;
     while end > 0 {
         let from = end.saturating_sub(PAGE);
         let page = log.read(Position(from), usize::try_from(end - from).unwrap_or(usize::MAX)).unwrap_or_default();
         let found = page.iter().rev().find_map(|r| match r.event {
-            Event::Started { epoch, .. } => Some(epoch),
+            Event::Started { epoch, .. } | Event::NewEpoch { epoch, .. } => Some(epoch),
             _ => None,
         });
         if let Some(epoch) = found {

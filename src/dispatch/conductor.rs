@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::Core;
 use super::core::cannot_record;
 use crate::clock::closed;
-use crate::command::Request;
-use crate::command::{Action, ApprovalRule, Waived};
+use crate::command::{Action, ApprovalRule, Request, Value, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
@@ -263,11 +262,9 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     if matches!(holder.status, Status::Stuck { .. }) {
         return trouble.say("It is stuck and waits for a person.").try_this(format!("/runs show {}", holder.id));
     }
-    let words = crate::domain::text::visible(&run.words);
-    let again = match words.split_once(" because ") {
-        Some((command, reason)) => format!("{command} and wait because {reason}"),
-        None => format!("{words} and wait"),
-    };
+    let Ok(mut request) = understand(core, run) else { return trouble };
+    request.arguments.set("and", Value::Choice("wait".to_owned()));
+    let again = request.line();
     trouble.say("Wait for it, or look at it.").try_this(again).try_this(format!("/runs show {}", holder.id))
 }
 

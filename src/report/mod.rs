@@ -206,6 +206,7 @@ fn record_words(event: &Event) -> String {
         Event::Started { software, .. } => format!(" sternway {software}"),
         Event::Stopped | Event::Resumed => String::new(),
         Event::IndexRebuilt { why } => format!(": {why}"),
+        Event::NewEpoch { epoch, by } => format!(" {epoch} by {by}"),
         Event::Invoked { invocation, actor, .. } => format!(" by {actor}: {}", visible(&invocation.text)),
         Event::Said { invocation, actor } => {
             let who = actor.as_ref().map_or_else(|| invocation.account.to_string(), ToString::to_string);

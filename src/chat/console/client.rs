@@ -137,6 +137,14 @@ pub async fn run_client(options: ClientOptions) -> Result<Ended, ClientError> {
     script::run(&options, link, happened, welcome, lines, &mut std::io::stdout(), keyboard).await
 }
 
+/// Whether the bot answers: connects, is welcomed, leaves. Nothing is said, so nothing is recorded.
+///
+/// # Errors
+/// Why it does not.
+pub async fn ping(options: &ClientOptions) -> Result<(), ClientError> {
+    Link::open(options.address()).await.map(|_| ())
+}
+
 /// Runs a script: every line of `input` is said and waits for its answer; the conversation goes to `out`.
 pub async fn run_script(
     options: &ClientOptions,
