@@ -30,3 +30,12 @@ mod votes;
 #[path = "stories/endings.rs"]
 mod endings;
 
+#[path = "stories/moved.rs"]
+mod moved;
+
+#[path = "stories/refusals.rs"]
+mod refusals;
+
+#[path = "stories/targets.rs"]
+mod targets;
+

@@ -33,6 +33,9 @@ const RECORDS_PER_STEP: usize = 4;
 /// Times people are asked again by themselves when the world moved; after that somebody has to ask.
 const ASKED_AGAIN_MAX: usize = 3;
 
+/// Stands before the delivery key of what was asked again, once for each time.
+const AGAIN: &str = "again:";
+
 /// Why a request stops where it is.
 enum Stop {
     /// Until something happens that wakes it.
@@ -78,6 +81,14 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
     });
 }
 
+/// The words that a run began with.
+fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
+    match core.log.read(id.0, 1).ok()?.pop()?.event {
+        Event::Invoked { invocation, .. } => Some(invocation),
+        _ => None,
+    }
+}
+
 async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
     loop {
         let run = match core.log.run(id) {
@@ -96,8 +107,10 @@ async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
                 if let Err(error) = core.record(id, vec![Event::Ended { outcome }]).await {
                     tracing::error!(%error, "a refusal could not be recorded");
                 }
-                if let Some(invocation) = invocation {
-                    core.answer(invocation, trouble.to_card()).await;
+                // Without a plan there is no thread that tells it, so whoever asked is told, a restart later too.
+                let on_record = || if run.plan.is_none() { asked_in(core, id) } else { None };
+                if let Some(invocation) = invocation.cloned().or_else(on_record) {
+                    core.answer(&invocation, trouble.to_card()).await;
                 }
                 return;
             }
@@ -257,7 +270,7 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     let since = crate::story::en::duration(holder.began.unwrap_or(holder.asked), core.clock.now());
     let trouble = Trouble::new(
         TroubleKind::Busy,
-        format!("{target} is held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
+        format!("{target} has been held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
     );
     if matches!(holder.status, Status::Stuck { .. }) {
         return trouble.say("It is stuck and waits for a person.").try_this(format!("/runs show {}", holder.id));
@@ -298,7 +311,8 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         Err(AppendError::CannotFollow(error)) => {
             let holder = core.log.holder(&planned.plan.target).ok().flatten().filter(|h| h.id != run.id);
             match holder {
-                Some(holder) => Err(Stop::Refused(held(core, run, &holder))),
+                // Somebody was quicker: refused, or waited for if that was asked for.
+                Some(_) => wait_for_stack(core, run, &understand(core, run)?).await,
                 None => {
                     tracing::warn!(%error, "the claim was refused");
                     Err(Stop::Here)
@@ -327,7 +341,7 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     }
     let request = understand(core, run)?;
     let made = prepare(core, run, &request).await;
-    let differences = match made {
+    let mut differences = match made {
         Ok((plan, _)) => match gate::pass(run, &plan) {
             Ok(pass) => {
                 let plan_hash = run.plan.as_ref().map(|p| p.hash.clone()).unwrap_or_default();
@@ -338,27 +352,28 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         },
         Err(trouble) => vec![trouble.message],
     };
+    let asked = asked_in(core, run.id).filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX);
+    if asked.is_none() {
+        differences.push("it keeps moving: ask again when nobody deploys".to_owned());
+    }
     core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]).await?;
-    ask_again(core, run).await?;
+    if let Some(invocation) = asked {
+        ask_again(core, run, invocation).await?;
+    }
     Err(Stop::Here)
 }
 
 /// The same request once more, as a new run with a new plan and a new question.
-async fn ask_again(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    let records =
-        core.log.thread(&crate::domain::event::Subject::Run(run.id)).map_err(|e| super::core::cannot_read(&e))?;
-    let Some(Event::Invoked { invocation, actor, command, target, dry_run }) =
-        records.into_iter().next().map(|r| r.event)
-    else {
-        return Ok(());
+async fn ask_again(core: &Arc<Core>, run: &RunState, first: Invocation) -> Result<(), Stop> {
+    let event = format!("{AGAIN}{}:{}", run.id, first.event);
+    let invocation = Invocation { event, at: core.clock.now(), ..first };
+    let event = Event::Invoked {
+        invocation: invocation.clone(),
+        actor: run.requester.clone(),
+        command: run.command.clone(),
+        target: run.target.clone(),
+        dry_run: run.dry_run,
     };
-    let times = invocation.event.matches("again:").count();
-    if times >= ASKED_AGAIN_MAX {
-        return Ok(());
-    }
-    let invocation =
-        Invocation { event: format!("again:{}:{}", run.id, invocation.event), at: core.clock.now(), ..invocation };
-    let event = Event::Invoked { invocation: invocation.clone(), actor, command, target, dry_run };
     let written = core.log.append(None, vec![Draft { about: About::NewRun, at: core.clock.now(), event }]).await?;
     if let Some(first) = written.first() {
         go_on(core, RunId(first.position), Some(invocation));

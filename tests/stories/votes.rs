@@ -20,7 +20,7 @@ fn a_requester_cannot_approve_their_own_request() {
         (told, bot.log.run(run.id).unwrap().unwrap())
     });
     assert!(told.starts_with(&format!("You asked for {}, so somebody else has to approve it.", run.id)), "{told}");
-    assert!(told.contains("waits for approver"), "{told}");
+    assert!(told.contains("waits for a vote from approver"), "{told}");
     assert!(waits(&run) && run.approval.as_ref().unwrap().votes.is_empty());
     assert_eq!(refusals(&night).len(), 1, "the refusal is on record");
     stands(&night, "1.1");
