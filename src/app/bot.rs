@@ -39,6 +39,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Between two looks at what may have expired.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Ticks between two attempts to wake what sleeps.
+const TICKS_PER_WAKE: u32 = 5;
+
 /// Ticks between two records of counted refusals.
 const TICKS_PER_COUNT: u32 = 60;
 
@@ -206,7 +209,10 @@ async fn tick(core: Arc<Core>) {
         for run in core.log.open_runs().unwrap_or_default() {
             let expired = run.open_approval().is_some_and(|a| now >= a.expires);
             let waits_for_nobody = matches!(run.status, Status::Planned) && run.agreed() && !run.dry_run;
-            if expired || waits_for_nobody || matches!(run.status, Status::Requested) {
+            // What nothing will wake any more: a last vote that came while its task was ending, a record that could not be
+            // written.
+            let asleep = ticks.is_multiple_of(TICKS_PER_WAKE) && (waits_for_nobody || matches!(run.status, Status::Requested));
+            if expired || asleep {
                 conductor::go_on(&core, run.id, None);
             }
         }

@@ -67,14 +67,6 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
         let span = tracing::info_span!("run", run.id = %run);
         advance(&core, run, invocation.as_ref()).instrument(span).await;
         core.release(run);
-        // Something may have come between the last look and the release, such as the last vote.
-        if let Ok(Some(state)) = core.log.run(run)
-            && matches!(state.status, Status::Planned)
-            && state.agreed()
-            && !state.dry_run
-        {
-            go_on(&core, run, None);
-        }
     });
 }
 
@@ -287,7 +279,8 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         super::ways_out::lead_out(core, run, &planned.plan).await?;
         return Err(Stop::Here);
     }
-    core.log.reserve(planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS)?;
+    let room = planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS;
+    core.log.reserve(room).map_err(|e| cannot_record(&e))?;
     let claim = Event::RunClaimed {
         target: planned.plan.target.clone(),
         plan_hash: planned.hash.clone(),

@@ -111,7 +111,8 @@ fn single_containers(facts: &StackFacts) -> impl Iterator<Item = (&ServiceName, 
     })
 }
 
-/// What a container says about the releases of its service; `None` when it is known already.
+/// What a container says about the releases of its service; `None` when it is known already. `brought_by` is the run that
+/// went to this image although it was not on record.
 pub fn notice(
     target: &Target,
     service: &ServiceName,
@@ -120,7 +121,6 @@ pub fn notice(
     brought_by: Option<RunId>,
     now: Timestamp,
 ) -> Option<Event> {
-    let origin = brought_by.map_or(Origin::Compose, |run| Origin::Run { run });
     let runs = matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Exited);
     if !runs {
         return None;
@@ -132,14 +132,15 @@ pub fn notice(
             service: service.clone(),
             release: known.id,
             spec: container.spec.clone(),
-            origin,
+            // A run that goes back writes this record itself, together with its end; so it was somebody else.
+            origin: Origin::Compose,
         }),
         None => Some(Event::ReleaseSeen {
             target: target.clone(),
             service: service.clone(),
             handles: container.image.clone(),
             spec: container.spec.clone(),
-            origin,
+            origin: brought_by.map_or(Origin::Compose, |run| Origin::Run { run }),
             since: container.started.unwrap_or(now),
         }),
     }
