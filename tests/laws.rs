@@ -22,7 +22,6 @@ use sternway::agent::sim::Behaviour;
 use sternway::command::{Action, Catalogue};
 use sternway::domain::event::Outcome;
 use sternway::domain::run::{RunState, Status};
-use sternway::store::Log;
 
 /// How a person asks for each procedure of the catalogue. A new procedure has to be given a line here.
 fn line_for(procedure: &str) -> &'static str {
@@ -193,15 +192,4 @@ fn records_of(line: &str, behaviour: Behaviour) -> usize {
     );
     // The last append is the record of the stop.
     counting.appends() - 1
-}
-
-#[test]
-fn a_night_is_the_same_every_time() {
-    let story = || {
-        let night = Night::after_a_bad_deploy();
-        night.live(async |bot| bot.rollback(BEN, "/rollback image api", at_rest).await);
-        night.log.lines()
-    };
-    assert_eq!(String::from_utf8(story()).unwrap().len(), String::from_utf8(story()).unwrap().len());
-    let _ = Night::after_a_bad_deploy().log.head();
 }
