@@ -211,7 +211,8 @@ async fn tick(core: Arc<Core>) {
             let waits_for_nobody = matches!(run.status, Status::Planned) && run.agreed() && !run.dry_run;
             // What nothing will wake any more: a last vote that came while its task was ending, a record that could not be
             // written.
-            let asleep = ticks.is_multiple_of(TICKS_PER_WAKE) && (waits_for_nobody || matches!(run.status, Status::Requested));
+            let asleep =
+                ticks.is_multiple_of(TICKS_PER_WAKE) && (waits_for_nobody || matches!(run.status, Status::Requested));
             if expired || asleep {
                 conductor::go_on(&core, run.id, None);
             }

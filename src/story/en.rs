@@ -78,8 +78,9 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             if let StepState::Done { output } = state {
                 line.push(text(output_words(output)));
             }
-            if let (StepState::Open | StepState::UndoOpen, Some(words)) = (state, progress) {
-                line.push(text(format!(" ({words})")));
+            if matches!(state, StepState::Open | StepState::UndoOpen) {
+                let words = progress.map(|words| format!("{words}, ")).unwrap_or_default();
+                line.push(text(format!(" ({words}{} so far)", duration(run.began.unwrap_or(now), now))));
             }
             card = card.line(line);
         }
@@ -236,7 +237,7 @@ fn status_line(run: &RunState, now: Timestamp) -> Line {
             None => vec![text("about to begin")],
         },
         Status::Claimed => vec![text("holds "), code(target(run)), text("; checking the plan once more")],
-        Status::Running => vec![text(format!("at work for {}", duration(run.began.unwrap_or(now), now)))],
+        Status::Running => vec![text(format!("at work since {}", clock_time(run.began.unwrap_or(now))))],
         Status::Undoing { why } => vec![text("going back: "), text(why)],
         Status::Stuck { why, .. } => vec![strong("STUCK: "), text(why), text("; a person has to choose")],
         Status::Ended { outcome, at } => ended_line(run, outcome, *at),
