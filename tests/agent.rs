@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // that is how a test says what is wrong
 
 #[path = "support/real_engine.rs"]
-#[allow(dead_code)] // each test binary uses its own part
 mod real_engine;
 
 #[path = "agent/world.rs"]

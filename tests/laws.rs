@@ -182,9 +182,13 @@ fn steps_of(line: &str) -> usize {
 fn records_of(line: &str, behaviour: Behaviour) -> usize {
     let night = before(behaviour);
     let counting = Dying::after(Arc::clone(&night.log) as _, usize::MAX);
-    night.live_with(Arc::clone(&counting) as _, |hosts| hosts, async |bot| {
-        bot.rollback(BEN, line, at_rest).await;
-    });
+    night.live_with(
+        Arc::clone(&counting) as _,
+        |hosts| hosts,
+        async |bot| {
+            bot.rollback(BEN, line, at_rest).await;
+        },
+    );
     // The last append is the record of the stop.
     counting.appends() - 1
 }

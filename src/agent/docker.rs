@@ -2,8 +2,8 @@
 //! remove, kill, tag, exec, info, events); calls that carry JSON of ours or of the engine go raw
 //! (`docker_raw.rs`), because a typed client drops fields.
 //!
-//! Keeps no state about containers and repeats no call; "already so" is success, everything else is told as it
-//! came. A fresh client per call costs nothing (neither kind pools connections) and lets the engine be absent
+//! Keeps no state about containers and repeats no call but one (`set_restart`, see there); "already so" is
+//! success, everything else is told as it came. A fresh client per call costs nothing (neither kind pools connections) and lets the engine be absent
 //! when the program starts.
 
 use std::collections::HashMap;
@@ -37,6 +37,8 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(120);
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// How long a removal that somebody else began is waited for.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
+/// How long an update is tried against a container that ends and restarts all the time.
+const UPDATE_LIMIT: Duration = Duration::from_secs(10);
 /// Pause between two looks at such a removal, or at an exec whose output ended before its exit was recorded.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The driver type by which the containerd image store shows itself in `info` (docker-facts section 3).
@@ -253,8 +255,19 @@ impl Engine for DockerEngine {
     }
 
     async fn set_restart(&self, id: &str, policy: &Value) -> Result<(), EngineError> {
-        let body = json!({ "RestartPolicy": policy });
-        self.post(&format!("/containers/{}/update", one_segment(id)?), &body).await.map(drop)
+        let (path, body) = (format!("/containers/{}/update", one_segment(id)?), json!({ "RestartPolicy": policy }));
+        let until = Instant::now() + UPDATE_LIMIT;
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            match self.post(&path, &body).await {
+                // A crash loop has moments in which the container counts as running and its process is gone. The
+                // engine puts everything back then, and a bad release in such a loop is what we come for.
+                Err(EngineError::Refused { status: 500, message })
+                    if message.contains("cannot update a stopped container") && Instant::now() < until => {}
+                other => return other.map(drop),
+            }
+        }
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
@@ -399,6 +412,35 @@ mod tests {
             for error in [engine.create("x", &json!({})).await.map(drop), engine.start("x").await] {
                 assert!(matches!(error, Err(EngineError::NoAnswer(_))), "{error:?}");
             }
+        };
+        tokio::select! { () = server => {}, () = calls => {} }
+    }
+
+    #[tokio::test]
+    async fn a_policy_is_set_even_while_the_container_crashes_in_a_loop() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let engine = DockerEngine::connect(Some(&format!("tcp://{}", listener.local_addr().unwrap()))).unwrap();
+        // Engine 20.10's words when it meets the gap between two lives of the container.
+        let gap = r#"{"message":"Cannot update container x: cannot update a stopped container: unknown"}"#;
+        let no = r#"{"message":"no space left on device"}"#;
+        let mut answers = vec![(500, no), (200, "{}"), (500, gap), (500, gap)];
+        let server = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut bytes = [0; 2048];
+                let read = tokio::io::AsyncReadExt::read(&mut stream, &mut bytes).await.unwrap();
+                if !String::from_utf8_lossy(&bytes[..read]).starts_with("POST /containers/x/update") {
+                    continue; // the event listener's
+                }
+                let (status, body) = answers.pop().expect("no more calls than answers");
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
+                tokio::io::AsyncWriteExt::write_all(&mut stream, format!("{head}{body}").as_bytes()).await.unwrap();
+            }
+        };
+        let calls = async {
+            assert_eq!(engine.set_restart("x", &json!({"Name": "no"})).await, Ok(()));
+            let other = engine.set_restart("x", &json!({"Name": "no"})).await;
+            assert!(matches!(other, Err(EngineError::Refused { status: 500, .. })), "other refusals pass: {other:?}");
         };
         tokio::select! { () = server => {}, () = calls => {} }
     }

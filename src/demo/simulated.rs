@@ -56,7 +56,7 @@ impl Simulated {
 }
 
 /// Asks the simulated host's ports.
-pub struct SimProber(pub Arc<SimEngine>);
+pub(super) struct SimProber(Arc<SimEngine>);
 
 #[async_trait::async_trait]
 impl Prober for SimProber {

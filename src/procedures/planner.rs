@@ -414,8 +414,12 @@ pub fn assemble(
         health: rules.health.clone(),
         grace_s: rules.grace_s,
     };
+    // Going back means as it was, and it may not have been well: what is proven then is that the very image runs and does
+    // not restart. Asking a bad release for its health would leave the run stuck half-way instead.
+    let as_it_was = HealthRule { check: HealthCheck::Weak, ..rules.health.clone() };
     let swap_back = Swap {
         replaces: None,
+        health: as_it_was,
         from: to.clone(),
         to: from,
         settings: Settings::Recorded,

@@ -18,6 +18,7 @@ on_both_engines!(
     an_undo_brings_back_the_recorded_container,
     an_undo_of_a_swap_that_failed_has_no_effect,
     another_container_than_the_planned_one_is_refused,
+    an_undo_does_not_undo_what_somebody_deployed_since,
     a_late_message_is_refused_and_its_duplicate_only_looks,
     health_is_asked_and_proven,
 );
@@ -169,6 +170,21 @@ async fn another_container_than_the_planned_one_is_refused(world: &World) {
     let Err(ActError::Refused(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("recorded settings"), "{why}");
     world.settled("untouched again", &old).await;
+}
+
+async fn an_undo_does_not_undo_what_somebody_deployed_since(world: &World) {
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
+    let theirs = world.image("3", Behaviour::Healthy).await;
+    world.deploy(&old).await;
+    let agent = world.agent();
+    let swap = world.swap(&agent, &new).await;
+    let claim = world.claim();
+    act(&agent, &world.order(claim, 1, swapping(&swap))).await.unwrap();
+    let deployed = world.deploy(&theirs).await;
+    let refused = act(&agent, &world.order(claim, 2, swapping(&world.undo(&swap)))).await;
+    let Err(ActError::Refused(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("somebody deployed"), "{why}");
+    assert_eq!(world.settled("theirs", &theirs).await["Id"], deployed.id.as_str());
 }
 
 async fn a_late_message_is_refused_and_its_duplicate_only_looks(world: &World) {

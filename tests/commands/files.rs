@@ -48,7 +48,11 @@ fn a_bad_file_is_told_where_and_what_would_be_valid() {
             "swap.toml:5:9: this is no TOML: missing opening quote, expected `\"`",
         ),
         ("count = 1, w", "count = \"1\", w", "swap.toml:7:41: count: a whole number is wanted here, not text"),
-        ("roles = [\"on-call\"]", "roles = \"on-call\"", "swap.toml:6:9: roles: a list in [ ] is wanted here, not text"),
+        (
+            "roles = [\"on-call\"]",
+            "roles = \"on-call\"",
+            "swap.toml:6:9: roles: a list in [ ] is wanted here, not text",
+        ),
         ("required = false", "required = \"no\"", "swap.toml:19:12: required: true or false is wanted here, not text"),
         (
             "lock  =",

@@ -1,6 +1,8 @@
 //! A restore of a database, as later issues will bring it: a safety dump whose id the restore and its undo use, a step that
 //! takes an hour and tells how far it is, and a clean-up that cannot be taken back. Driven by the real driver.
 
+#![allow(unreachable_pub)]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -124,14 +126,16 @@ impl Act for Databases {
 
 fn plan(one_way_end: bool) -> Plan {
     let service = ServiceName::parse("mongo").unwrap();
-    let dump = PlannedStep { action: StepAction::DumpDatabase { service: service.clone() }, undo: Undo::Nothing, limit_s: 60 };
+    let dump =
+        PlannedStep { action: StepAction::DumpDatabase { service: service.clone() }, undo: Undo::Nothing, limit_s: 60 };
     let restore = |dump| StepAction::RestoreDatabase { service: service.clone(), dump };
     let undo = if one_way_end {
         Undo::OneWay("the old data is given up".into())
     } else {
         Undo::Action(Box::new(restore(Input::OutputOf(0))))
     };
-    let mut steps = vec![dump.clone(), PlannedStep { action: restore(Input::Known(BACKUP.into())), undo, limit_s: 7_200 }];
+    let mut steps =
+        vec![dump.clone(), PlannedStep { action: restore(Input::Known(BACKUP.into())), undo, limit_s: 7_200 }];
     steps.push(dump);
     Plan {
         target: Target { stack: StackName::parse("shop").unwrap(), host: HostName::parse("local").unwrap() },
@@ -264,7 +268,8 @@ fn a_restore_that_fails_at_any_step_is_undone_from_the_safety_dump() {
         for half in [Half::Before, Half::After] {
             let restore = Restore::new();
             let id = restore.pass(plan(false));
-            let run = restore.drive_on(id, Arc::new(Failing::new(Arc::clone(&restore.databases) as _, step, half)), false);
+            let run =
+                restore.drive_on(id, Arc::new(Failing::new(Arc::clone(&restore.databases) as _, step, half)), false);
             assert!(matches!(outcome(&run), Some(Outcome::Undone { .. })), "{half:?} step {step}: {:?}", run.status);
             assert_eq!(restore.databases.content(), "bad data", "{half:?} step {step}");
         }
@@ -288,7 +293,13 @@ fn a_restore_killed_after_any_record_recovers_to_the_same_end() {
         let restore = Restore::new();
         let id = restore.pass(plan(false));
         let counting = Dying::after(Arc::clone(&restore.night.log) as _, usize::MAX);
-        restore.drive(id, Arc::clone(&counting) as _, Arc::clone(&restore.databases) as _, false, std::future::pending());
+        restore.drive(
+            id,
+            Arc::clone(&counting) as _,
+            Arc::clone(&restore.databases) as _,
+            false,
+            std::future::pending(),
+        );
         counting.appends()
     };
     assert_eq!(appends, 7, "three intents, three dones and the end");

@@ -305,6 +305,22 @@ async fn an_index_of_another_log_is_not_believed() {
 }
 
 #[tokio::test]
+async fn an_index_that_does_not_open_in_time_is_given_up() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = written().await;
+    let conf = folder.path().join("index").join("conf");
+    fs::remove_file(&conf).expect("removed");
+    // Opening a pipe that nobody writes to takes for ever.
+    mknodat(CWD, &conf, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+    let mut options = options();
+    options.index_limit = std::time::Duration::from_millis(700);
+    let (log, report) = folder.open_with(options).expect("the log opens all the same");
+    let IndexOutcome::Rebuilt { why, .. } = report.index else { panic!("{:?}", report.index) };
+    assert!(why.contains("did not open within"), "{why}");
+    assert_eq!(log.runs(9).expect("answered").len(), 3);
+}
+
+#[tokio::test]
 async fn a_half_written_snapshot_of_the_index_is_nothing() {
     let folder = written().await;
     fs::write(folder.path().join("index").join("snap.0000000000000fff.generating"), b"half").expect("written");

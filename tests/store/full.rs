@@ -187,6 +187,8 @@ async fn on_a_full_disk_a_run_that_holds_its_target_is_told_to_its_end_and_nothi
     }
     assert!(!folder.path().join("ballast").exists(), "the room came from somewhere else");
     assert!(log.run(run).expect("answered").expect("on record").ended());
+    let error = write(&log, new_run("e5", "shop")).await.expect_err("the ballast's room is not for new runs");
+    assert!(error.to_string().contains("full"), "{error}");
     assert!(log.trouble().is_some_and(|why| why.contains("full")), "{:?}", log.trouble());
 
     disk.set(Trouble::None);

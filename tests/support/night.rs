@@ -1,7 +1,7 @@
 //! A simulated night: the real bot over the simulated engine, a log and a chat in memory, and time that passes only while
 //! everybody waits. The bot can be killed at any moment and started again over the same log, engine and agent folder.
 
-#![allow(dead_code)] // each suite uses its part
+#![allow(dead_code, unreachable_pub)] // each suite uses its part
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,8 +24,8 @@ use sternway::domain::names::{HostName, ServiceName, Target};
 use sternway::domain::plan::HealthCheck;
 use sternway::domain::release::History;
 use sternway::domain::run::RunState;
+use sternway::store::SharedLog;
 use sternway::store::memory::MemoryLog;
-use sternway::store::{Log, SharedLog};
 
 /// Longest that anything may take, in simulated time.
 pub const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
@@ -103,9 +103,12 @@ impl Night {
         let start: Timestamp = "2026-11-22T01:00:00Z".parse().unwrap();
         let clock = Arc::new(NightClock { state: Mutex::new((start, None)) });
         let engine = Arc::new(SimEngine::new(Arc::clone(&clock) as _));
-        for (reference, behaviour) in
-            [("shop/db:1.0", Behaviour::Healthy), ("shop/web:1.0", Behaviour::Healthy), ("shop/api:1.0", old), ("shop/api:1.1", new)]
-        {
+        for (reference, behaviour) in [
+            ("shop/db:1.0", Behaviour::Healthy),
+            ("shop/web:1.0", Behaviour::Healthy),
+            ("shop/api:1.0", old),
+            ("shop/api:1.1", new),
+        ] {
             engine.image(reference, behaviour);
         }
         for (service, ports) in [("db", vec![]), ("api", vec![(API, 3000)]), ("web", vec![(8080, 80)])] {
@@ -197,7 +200,8 @@ proxies = [{{ service = "web", signal = "HUP" }}]
             folder = self.folder.path().display(),
             more = self.more_config,
         );
-        Config::parse("night.toml", &text).unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))
+        Config::parse("night.toml", &text)
+            .unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))
     }
 
     /// The agent as production makes it, on the simulated engine.
@@ -259,7 +263,11 @@ proxies = [{{ service = "web", signal = "HUP" }}]
         outcome.unwrap_or_else(|_| panic!("nothing came of it in {PATIENCE:?}:\n{}", self.chat.transcript()))
     }
 
-    async fn start(&self, log: SharedLog, hands: impl FnOnce(BTreeMap<HostName, Host>) -> BTreeMap<HostName, Host>) -> Living {
+    async fn start(
+        &self,
+        log: SharedLog,
+        hands: impl FnOnce(BTreeMap<HostName, Host>) -> BTreeMap<HostName, Host>,
+    ) -> Living {
         let config = self.config();
         let hosts = hands(self.hosts(&config));
         let checked = check::with_commands(config).unwrap_or_else(|p| panic!("{}", p.join("\n")));
@@ -313,7 +321,8 @@ impl Living {
         let key = invocation.event.clone();
         self.bot.intake().send(invocation).await.unwrap_or_else(|_| panic!("the doors are closed"));
         let answered = |said: &[sternway::chat::sim::Said]| said.iter().any(|s| s.to.is_some() && s.key.0 == key);
-        let said = self.chat.wait_for(answered, PATIENCE).await.unwrap_or_else(|e| panic!("no answer to {words:?}: {e}"));
+        let said =
+            self.chat.wait_for(answered, PATIENCE).await.unwrap_or_else(|e| panic!("no answer to {words:?}: {e}"));
         said.iter().find(|s| s.to.is_some() && s.key.0 == key).map(|s| s.card.plain()).unwrap()
     }
 
@@ -324,7 +333,10 @@ impl Living {
 
     /// Waits until so many releases of the API are proven.
     pub async fn proven(&self, count: usize) {
-        self.until("releases are proven", |b| b.history().releases.iter().filter(|r| r.proven.is_some()).count() >= count).await;
+        self.until("releases are proven", |b| {
+            b.history().releases.iter().filter(|r| r.proven.is_some()).count() >= count
+        })
+        .await;
     }
 
     /// Waits until it is so, looking after every record and every second.

@@ -120,15 +120,16 @@ impl Images {
         self.find(handle).ok_or_else(|| EngineError::NotFound(format!("No such image: {}", normal(handle))))
     }
 
-    /// Moves or sets a tag.
+    /// The program of an image behaves otherwise from its next start on.
     pub(super) fn set_behaviour(&mut self, handle: &str, behaviour: Behaviour) -> Result<(), EngineError> {
         let id = self.get(handle)?.id.clone();
-        for image in self.all_mut().filter(|i| i.id == id) {
+        for image in self.all.iter_mut().filter(|i| i.id == id) {
             image.behaviour = behaviour;
         }
         Ok(())
     }
 
+    /// Moves or sets a tag.
     pub(super) fn tag(&mut self, handle: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
         let id = self.get(handle)?.id.clone();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_./:".contains(&b);

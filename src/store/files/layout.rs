@@ -84,7 +84,7 @@ impl Layout {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 
     /// The signing key: read, or made when there is none and `make` says so.
@@ -117,7 +117,15 @@ pub(crate) fn public_hex(key: &SigningKey) -> String {
 /// Held while it lives; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Said outright: a child process being started at this moment has a copy of the handle, and closing ours
+    /// alone would leave the folder held until that copy is gone.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 /// Why the folder could not be held.

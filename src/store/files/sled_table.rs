@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::super::line::LogId;
@@ -150,6 +151,7 @@ impl Drop for SledTable {
 
 fn open_and_check(folder: &Path, cache: u64, log: LogId) -> Result<SledTable, String> {
     let opening = || -> Result<SledTable, String> {
+        wait_until_closed(folder).map_err(|e| e.to_string())?;
         let db = sled::Config::new().path(folder).cache_capacity(cache).open().map_err(|e| e.to_string())?;
         let mut sum = Sum::default();
         let mut empty = true;
@@ -192,6 +194,20 @@ fn remove_half_snapshots(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Work of an index that was closed a moment ago may still hold its lock: sled's threads let go of the file
+/// after the handle is gone, and then opening fails at once. Nobody else can hold it, the store's folder is
+/// ours. Waits as long as that takes; whoever opens has a limit.
+fn wait_until_closed(folder: &Path) -> io::Result<()> {
+    match fs::File::open(folder.join("db")) {
+        Ok(file) => {
+            flock(&file, FlockOperation::LockExclusive)?;
+            Ok(flock(&file, FlockOperation::Unlock)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn guarded<T>(work: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
@@ -258,5 +274,56 @@ impl Seal {
         }
         let applied = (position != u64::MAX).then_some(Head { position: Position(position), hash });
         Ok(Self { log, applied, sum })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogId = LogId([1; 16]);
+
+    /// A table with some pairs, changed behind its back, opened again.
+    fn opened_after(change: impl FnOnce(&sled::Db)) -> Result<SledTable, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = SledOptions { folder: folder.path().to_owned(), cache: 1 << 20, limit: Duration::from_secs(60) };
+        let mut table = SledTable::open(&options, LOG).expect("it opens");
+        for n in 0..5_u64 {
+            let key = |k: u64| [b"k".to_vec(), k.to_be_bytes().to_vec()].concat();
+            let mut changes = Changes::from([(key(n), Some(vec![1])), (key(0), Some(n.to_be_bytes().to_vec()))]);
+            if n == 4 {
+                changes.insert(key(1), None);
+            }
+            table.apply(&changes, Head { position: Position(n), hash: Hash([2; 32]) }).expect("applied");
+        }
+        drop(table);
+        wait_until_closed(folder.path()).expect("it closes");
+        let db = sled::open(folder.path()).expect("it opens");
+        change(&db);
+        drop(db);
+        SledTable::open(&options, LOG)
+    }
+
+    #[test]
+    fn what_was_written_opens_with_its_seal() {
+        let table = opened_after(|_| {}).expect("nothing was changed");
+        assert_eq!(table.applied(), Some(Head { position: Position(4), hash: Hash([2; 32]) }));
+    }
+
+    #[test]
+    fn a_hole_a_change_an_addition_and_a_lost_seal_are_noticed() {
+        type Change = fn(&sled::Db) -> sled::Result<Option<sled::IVec>>;
+        let changes: [(&str, Change); 4] = [
+            ("hole", |db| db.remove([b"k".to_vec(), 2_u64.to_be_bytes().to_vec()].concat())),
+            ("change", |db| db.insert([b"k".to_vec(), 2_u64.to_be_bytes().to_vec()].concat(), b"2")),
+            ("addition", |db| db.insert(b"x", b"2")),
+            ("lost seal", |db| db.remove(SEAL)),
+        ];
+        for (what, change) in changes {
+            let answer = opened_after(|db| {
+                change(db).expect("changed");
+            });
+            assert!(answer.is_err(), "{what} was not noticed");
+        }
     }
 }

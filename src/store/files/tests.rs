@@ -9,7 +9,6 @@ use super::super::table::{MemoryTable, Order, Table};
 use super::super::verify::segments_of;
 use super::super::{About, Draft, Log};
 use super::index::{Truth, replay};
-use super::sled_table::SledOptions;
 use super::{FileLog, IndexOutcome, OpenOptions};
 use crate::clock::ManualClock;
 use crate::domain::event::{Event, Outcome, Subject};
@@ -66,7 +65,9 @@ fn next(dice: &mut Dice, n: usize, log: &FileLog) -> Draft {
     let releases = ["release_seen", "release_proven", "release_left", "release_back"];
     let event = match dice.roll(26) {
         0 if open.len() < 4 => {
-            let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else { panic!("it is one") };
+            let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else {
+                panic!("it is one")
+            };
             invocation.event = format!("e{n}");
             let event = Event::Invoked { invocation, actor, command, target, dry_run };
             return Draft { about: About::NewRun, at: Timestamp::UNIX_EPOCH, event };
@@ -145,6 +146,13 @@ async fn the_stored_index_is_the_fold_of_the_log_at_every_prefix() {
     for wanted in ["run_claimed", "step_done", "undo_begun", "ended", "release_seen", "resumed"] {
         assert!(kinds.contains_key(wanted), "no {wanted} was written; the history proves little: {kinds:?}");
     }
+    let all = log.read(Position(0), usize::MAX).expect("read");
+    assert!(segments_of(folder.path()).expect("listed").len() > 3, "threads shall cross segments");
+    for run in log.runs(usize::MAX).expect("answered") {
+        let subject = Subject::Run(run.id);
+        let wanted: Vec<_> = all.iter().filter(|r| r.subject.as_ref() == Some(&subject)).cloned().collect();
+        assert_eq!(log.thread(&subject).expect("read"), wanted, "{}", run.id);
+    }
     let before = stored(&log);
     log.close();
     drop(log);
@@ -182,14 +190,6 @@ async fn an_index_that_is_behind_is_caught_up_to_the_same() {
     assert_eq!(stored(&log), folded(&log));
 }
 
-#[test]
-fn a_sled_that_does_not_open_in_time_is_given_up() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = SledOptions { folder: folder.path().join("index"), cache: 1 << 20, limit: std::time::Duration::ZERO };
-    let error = super::sled_table::SledTable::open(&options, super::LogId([0; 16])).err().expect("no time at all");
-    assert!(error.contains("did not open within"), "{error}");
-}
-
 /// Answers and acknowledgements when the index fails after the records are durable.
 #[tokio::test]
 async fn an_index_that_fails_loses_no_record_and_gives_no_old_answer() {
@@ -225,27 +225,28 @@ async fn an_index_that_fails_loses_no_record_and_gives_no_old_answer() {
     // Dropping sled's table closes it; the failing one stands in its place.
     log.shared.state_mut().index = super::Index::Ready(Box::new(Failing(failing)));
 
-    let draft = |why: &str| Draft {
-        about: About::Log,
-        at: Timestamp::UNIX_EPOCH,
-        event: Event::IndexRebuilt { why: why.to_owned() },
+    let invoked = |event: &str| {
+        let Event::Invoked { mut invocation, actor, command, target } = one("invoked") else { panic!("it is one") };
+        invocation.event = event.to_owned();
+        let event = Event::Invoked { invocation, actor, command, target };
+        vec![Draft { about: About::NewRun, at: Timestamp::UNIX_EPOCH, event }]
     };
-    let records = log.append(None, vec![draft("one")]).await.expect("it is durable, so it is acknowledged");
-    let position = records[0].position;
-    assert!(log.head().position >= position);
+    let records = log.append(None, invoked("one")).await.expect("it is durable, so it is acknowledged");
+    let run = RunId(records[0].position);
+    assert!(log.head().position >= run.0);
     // Until the index is back it answers with an error, never with an older state.
     let mut often = tokio::time::interval(std::time::Duration::from_millis(5));
     for _ in 0..2000 {
         often.tick().await;
-        match log.read(position, 1) {
+        match log.run(run) {
             Ok(found) => {
-                assert_eq!(found, records);
+                assert!(found.is_some(), "an old answer");
                 break;
             }
             Err(error) => assert!(error.0.contains("ask again"), "{error}"),
         }
     }
-    log.append(None, vec![draft("two")]).await.expect("it goes on");
+    log.append(None, invoked("two")).await.expect("it goes on");
     assert_eq!(stored(&log), folded(&log));
     assert_eq!(log.trouble(), None);
 }

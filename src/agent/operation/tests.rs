@@ -1,0 +1,173 @@
+//! Each row of the recovery table, played to its end on a small world.
+
+use super::*;
+use crate::domain::ids::Position;
+use crate::domain::names::{HostName, StackName};
+use crate::domain::plan::HealthCheck;
+use serde_json::json;
+
+fn always() -> Value {
+    json!({"Name": "always", "MaximumRetryCount": 0})
+}
+
+fn operation(phase: Phase) -> Operation {
+    Operation {
+        op: "abc".to_owned(),
+        run: RunId(Position(1)),
+        target: Target { stack: StackName::parse("s").unwrap(), host: HostName::parse("h").unwrap() },
+        token: Token { epoch: 0, claim: Position(1), n: 1 },
+        project: ProjectName::parse("shop").unwrap(),
+        service: ServiceName::parse("api").unwrap(),
+        name: "N".to_owned(),
+        old: OldContainer { id: "old".to_owned(), policy: always(), ran: true },
+        new: Some("new".to_owned()),
+        new_policy: always(),
+        wanted: Fingerprint::parse(&"0".repeat(64)).unwrap(),
+        health: HealthRule { check: HealthCheck::Weak, count: 1, interval_ms: 1, deadline_s: 1 },
+        grace_s: 1,
+        phase,
+    }
+}
+
+fn proven() -> Phase {
+    let proof = Proof { container: "new".to_owned(), answers: 1, after_ms: 1, weak: false };
+    Phase::Proven { proof, started_ms: None }
+}
+
+fn seat(name: &str, life: Life, policy: Value) -> Option<Seat> {
+    Some(Seat { name: name.to_owned(), life, policy })
+}
+
+/// Plays moves on a small world until the end; gives the end and what is left.
+fn play(op: &mut Operation, seen: &mut Seen, healthy: bool) -> (Move, Vec<String>) {
+    let mut taken = Taken { settling: true, ..Taken::default() };
+    let mut moves = Vec::new();
+    for _ in 0..40 {
+        let step = next(op, seen, &taken);
+        moves.push(format!("{step:?}"));
+        let pick = |seen: &mut Seen, w: Which| match w {
+            Which::Old => seen.old.clone(),
+            Which::New => seen.new.clone(),
+        };
+        let put = |seen: &mut Seen, w: Which, s: Option<Seat>| match w {
+            Which::Old => seen.old = s,
+            Which::New => seen.new = s,
+        };
+        match &step {
+            Move::Decide(phase) => op.phase = phase.clone(),
+            Move::Policy(w, policy) => {
+                let s = pick(seen, *w).map(|s| Seat { policy: policy.clone(), ..s });
+                put(seen, *w, s);
+            }
+            Move::Stop(w) => {
+                let s = pick(seen, *w).map(|s| Seat { life: Life::Ended(0), ..s });
+                put(seen, *w, s);
+            }
+            Move::Start(w) => {
+                let s = pick(seen, *w).map(|s| Seat { life: Life::Up, ..s });
+                put(seen, *w, s);
+                match w {
+                    Which::New => taken.new_started = true,
+                    Which::Old => taken.old_starts += 1,
+                }
+            }
+            Move::Rename(w, name) => {
+                let s = pick(seen, *w).map(|s| Seat { name: name.clone(), ..s });
+                put(seen, *w, s);
+            }
+            Move::Prove(Which::New) if healthy => {
+                taken.new_proven = true;
+                if op.phase == Phase::Cutting {
+                    op.phase = proven();
+                }
+            }
+            Move::Prove(Which::New) => {
+                op.phase = Phase::Back { why: "ill".to_owned(), cut: true };
+            }
+            Move::Prove(Which::Old) => taken.old_proof = Some(Ok(())),
+            Move::Remove(w) => put(seen, *w, None),
+            Move::Done(_) | Move::Alarm(_) => return (step, moves),
+        }
+    }
+    panic!("no end: {moves:#?}")
+}
+
+fn check(case: &str, phase: Phase, seen: Seen, end: End) {
+    for healthy in [true, false] {
+        let mut op = operation(phase.clone());
+        let mut world = seen.clone();
+        let (last, moves) = play(&mut op, &mut world, healthy);
+        let end = if healthy || matches!(phase, Phase::Proven { .. }) { end.clone() } else { End::Old };
+        assert_eq!(last, Move::Done(end.clone()), "{case}, healthy {healthy}: {moves:#?}");
+        let (stays, gone) = if end == End::New { (world.new, world.old) } else { (world.old, world.new) };
+        assert_eq!(stays, seat("N", Life::Up, always()), "{case}, healthy {healthy}: {moves:#?}");
+        assert_eq!(gone, None, "{case}, healthy {healthy}: {moves:#?}");
+    }
+}
+
+#[test]
+fn every_row_of_the_recovery_table_ends_where_it_says() {
+    let no = no_restart;
+    let seen = |old, new| Seen { old, new, stranger: None };
+    let next = "N.next-abc";
+    let prev = "N.prev-abc";
+    let down = || Life::Ended(0);
+    check("2", Phase::Preparing, seen(seat("N", Life::Up, always()), seat(next, Life::Created, no())), End::Old);
+    check("2, not made", Phase::Preparing, seen(seat("N", Life::Up, always()), None), End::Old);
+    check("3", Phase::Cutting, seen(seat("N", Life::Up, no()), seat(next, Life::Created, no())), End::New);
+    check("4", Phase::Cutting, seen(seat("N", down(), no()), seat(next, Life::Created, no())), End::New);
+    check("5, 6", Phase::Cutting, seen(seat("N", down(), no()), seat(next, Life::Up, no())), End::New);
+    check("engine restarted", Phase::Cutting, seen(seat("N", down(), no()), seat(next, down(), no())), End::New);
+    check("before 7", proven(), seen(seat("N", down(), no()), seat(next, Life::Up, no())), End::New);
+    check("7", proven(), seen(seat(prev, down(), no()), seat(next, Life::Up, no())), End::New);
+    check("8", proven(), seen(seat(prev, down(), no()), seat("N", Life::Up, no())), End::New);
+    check("9", proven(), seen(seat(prev, down(), no()), seat("N", Life::Up, always())), End::New);
+    check("10", proven(), seen(None, seat("N", Life::Up, always())), End::New);
+    check("10, policy", proven(), seen(None, seat("N", Life::Up, no())), End::New);
+    let back = || Phase::Back { why: "ill".to_owned(), cut: true };
+    check("back", back(), seen(seat("N", down(), no()), seat(next, Life::Up, no())), End::Old);
+    check("back, started", back(), seen(seat("N", Life::Up, no()), seat(next, down(), no())), End::Old);
+    check("back, removed", back(), seen(seat("N", Life::Up, no()), None), End::Old);
+    check("back from commit", back(), seen(seat(prev, down(), no()), seat("N", down(), always())), End::Old);
+}
+
+#[test]
+fn a_foreign_hand_is_told_and_nothing_is_touched() {
+    let up = |name: &str| seat(name, Life::Up, no_restart());
+    for (case, phase, seen) in [
+        ("old gone", Phase::Cutting, Seen { old: None, new: up("N.next-abc"), stranger: None }),
+        ("old gone at commit", proven(), Seen { old: None, new: up("N.next-abc"), stranger: None }),
+        ("both gone", proven(), Seen { old: None, new: None, stranger: None }),
+        ("third", proven(), Seen { old: up("N.prev-abc"), new: up("N.next-abc"), stranger: Some("x".into()) }),
+        ("renamed", Phase::Cutting, Seen { old: up("mine"), new: up("N.next-abc"), stranger: None }),
+    ] {
+        let step = next(&operation(phase), &seen, &Taken::default());
+        assert!(matches!(step, Move::Alarm(_)), "{case}: {step:?}");
+    }
+    let overtaken = Seen { old: None, new: None, stranger: Some("x".to_owned()) };
+    assert_eq!(next(&operation(proven()), &overtaken, &Taken::default()), Move::Done(End::Overtaken));
+}
+
+#[test]
+fn a_new_container_that_goes_down_by_itself_ends_the_wait_at_once() {
+    let seen = Seen {
+        old: seat("N", Life::Ended(0), no_restart()),
+        new: seat("N.next-abc", Life::Ended(3), no_restart()),
+        stranger: None,
+    };
+    let taken = Taken { new_started: true, ..Taken::default() };
+    let Move::Decide(Phase::Back { why, .. }) = next(&operation(Phase::Cutting), &seen, &taken) else {
+        panic!("it must go back")
+    };
+    assert!(why.contains("code 3"), "{why}");
+}
+
+#[test]
+fn an_old_container_that_did_not_run_is_not_started_on_the_way_back() {
+    let mut op = operation(Phase::Back { why: "ill".to_owned(), cut: true });
+    op.old.ran = false;
+    let mut seen = Seen { old: seat("N", Life::Ended(1), no_restart()), new: None, stranger: None };
+    let (last, moves) = play(&mut op, &mut seen, true);
+    assert_eq!(last, Move::Done(End::Old));
+    assert_eq!(seen.old, seat("N", Life::Ended(1), always()), "{moves:#?}");
+}
