@@ -12,8 +12,12 @@ mod real_engine;
 mod bot;
 #[path = "real/console.rs"]
 mod console;
+#[path = "real/proxy.rs"]
+mod proxy;
 #[path = "real/shop.rs"]
 mod shop;
 
+#[path = "real/crash.rs"]
+mod crash;
 #[path = "real/story.rs"]
 mod story;

@@ -68,6 +68,11 @@ impl Served {
         Seat::try_sit(&self.socket, None).await.expect("the bot hears")
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// `kill -9`, also when it is dead already.
     pub(crate) fn kill(mut self) {
         self.end();
@@ -160,6 +165,12 @@ impl Journal {
     /// Position of the last record.
     pub(crate) fn head(&self) -> Position {
         self.records().last().map_or(Position(0), |(position, _)| *position)
+    }
+
+    /// How many records of runs stand behind that position.
+    pub(crate) fn count_after(&self, position: Position) -> usize {
+        let of_run = |wire: &Wire| matches!(wire.subject, Some(Subject::Run(id)) if id.0 > position);
+        self.records().iter().filter(|(_, wire)| of_run(wire)).count()
     }
 
     /// Releases of `api`.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use serde_json::Value;
 use sternway::agent::engine::Engine;
 use sternway::agent::fingerprint;
@@ -227,6 +228,15 @@ waive = "{waive}"
         let names: Vec<&Value> = all.iter().map(|c| &c["Name"]).collect();
         assert_eq!(all.len(), 1, "api has one container: {names:?}");
         all.remove(0)
+    }
+
+    /// Names of containers that a swap makes and takes away again.
+    pub(crate) async fn leftovers(&self) -> Vec<String> {
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let all = self.engine.docker().list_containers(Some(options)).await.expect("the engine answers");
+        let names = all.into_iter().flat_map(|c| c.names.unwrap_or_default());
+        let ours = |name: &String| name.contains(&self.project()) && (name.contains(".next-") || name.contains(".prev-"));
+        names.filter(ours).collect()
     }
 
     /// What an image is.
