@@ -102,10 +102,16 @@ pub async fn prepare(
     let container = the_container(ask, &facts)?;
     let rules = rules(container);
     let mut local = Vec::new();
-    for repository in repositories(&rules, container) {
-        local.extend(inspect.local_images(&repository).await.map_err(|e| cannot_look(&e))?);
+    let looked_at = repositories(&rules, container);
+    for repository in &looked_at {
+        local.extend(inspect.local_images(repository).await.map_err(|e| cannot_look(&e))?);
     }
     let chosen = choose(ask, container, history, &rules, &local)?;
+    // A container that a swap made knows its image by id alone: whether the target's tag still means the target has
+    // to be asked in the target's own repository.
+    if let Some(own) = repository_of(&chosen.to.reference).filter(|own| !looked_at.iter().any(|r| r == own)) {
+        local.extend(inspect.local_images(own).await.map_err(|e| cannot_look(&e))?);
+    }
     let found = inspect.find_image(&chosen.to).await.map_err(|e| cannot_look(&e))?;
     let pin = match &rules.pin {
         Some((file, key)) => Some(inspect.pin(&ask.project, file, key).await.map_err(|e| cannot_look(&e))?),
