@@ -1,5 +1,5 @@
-//! Our side: the whole bot in this process, with the agent, driver and log that `sternway serve` has, heard through its own
-//! intake. It sleeps while it is the other side's turn: its looks at the engine must not slow that one down.
+//! Our side: the whole bot in this process, with the agent, driver and log that `sternway serve` has; only its chat is in
+//! memory. It sleeps while it is the other side's turn: its looks at the engine must not slow that one down.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,7 +12,8 @@ use sternway::agent::docker::DockerEngine;
 use sternway::agent::probe::Probe;
 use sternway::app::bot::{Bot, Parts};
 use sternway::app::check;
-use sternway::app::serve::{hosts, open_console};
+use sternway::app::serve::hosts;
+use sternway::chat::sim::SimChat;
 use sternway::clock::{Clock, SystemClock};
 use sternway::command::Catalogue;
 use sternway::config::Config;
@@ -26,8 +27,6 @@ use sternway::domain::plan::{StepAction, StepOutput};
 use sternway::domain::run::Status;
 use sternway::store::files::{FileLog, OpenOptions};
 use sternway::store::{Log, Record};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::shop::{Result, Shop};
 
@@ -56,8 +55,6 @@ pub(crate) struct Home {
 pub(crate) struct Awake<'a> {
     home: &'a Home,
     bot: Bot,
-    closed: CancellationToken,
-    doors: JoinHandle<()>,
 }
 
 /// What one `/rollback image api` took.
@@ -119,13 +116,9 @@ impl Home {
             files: BTreeMap::new(),
         };
         let bot = Bot::start(parts).await?;
-        let console = open_console(&bot, &self.socket, &self.clock, None)?;
-        let closed = CancellationToken::new();
-        let serving = closed.clone();
-        let doors = tokio::spawn(async move {
-            console.serve(serving).await;
-        });
-        let awake = Awake { home: self, bot, closed, doors };
+        bot.add_mouth(SimChat::new(Surface::Console));
+        bot.open_doors();
+        let awake = Awake { home: self, bot };
         awake.until("what runs was not noticed and proven", || self.proven(runs)).await?;
         Ok(awake)
     }
@@ -179,8 +172,6 @@ impl Awake<'_> {
     /// Puts the bot to sleep again.
     pub(crate) async fn sleep(self) {
         self.bot.stop().await;
-        self.closed.cancel();
-        let _ = self.doors.await;
     }
 
     /// Looks whenever something was recorded, until it is so.
