@@ -193,3 +193,18 @@ fn records_of(line: &str, behaviour: Behaviour) -> usize {
     // The last append is the record of the stop.
     counting.appends() - 1
 }
+
+#[test]
+fn a_service_that_was_rolled_back_is_still_called_by_its_name() {
+    let night = Night::after_a_bad_deploy();
+    night.live(async |bot| {
+        let run = bot.rollback(BEN, "/rollback image api", at_rest).await;
+        assert!(matches!(run.status, Status::Ended { outcome: Outcome::Done, .. }), "{}", bot.story());
+        for question in ["/rollback plan image api 1.1", "/status"] {
+            let told = bot.ask(BEN, question).await;
+            assert!(told.contains("shop/api:1.0"), "{question} names what runs: {told}");
+            assert!(!told.contains("sha256:"), "{question} shows no bare id: {told}");
+            assert!(!told.contains("no longer means"), "{question}: the tag was never moved: {told}");
+        }
+    });
+}

@@ -83,7 +83,14 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
     let mut unproven = false;
     for (service, container) in single_containers(&facts) {
         let Ok(history) = core.log.history(&target, service) else { continue };
-        let brought_by = brought.get(&(service.clone(), container.image.fingerprint.clone())).copied();
+        let mut container = container.clone();
+        let mut brought_by = None;
+        if let Some((run, reference)) = brought.get(&(service.clone(), container.image.fingerprint.clone())) {
+            brought_by = Some(*run);
+            // A container that we made was made from the image's id; the plan had the team's name for it.
+            container.image.reference.clone_from(reference);
+        }
+        let container = &container;
         if let Some(event) = notice(&target, service, container, &history, brought_by, core.clock.now())
             && !write(core, &target, service, event).await
         {
@@ -146,8 +153,8 @@ pub fn notice(
     }
 }
 
-/// The newest finished run for each image it brought to a service.
-fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Fingerprint), RunId> {
+/// The newest finished run for each image it brought to a service, with the reference its plan had for it.
+fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Fingerprint), (RunId, String)> {
     let mut out = BTreeMap::new();
     for run in core.log.runs(RUNS_BACK).unwrap_or_default() {
         let done = matches!(&run.status, Status::Ended { outcome: crate::domain::event::Outcome::Done, .. });
@@ -156,7 +163,8 @@ fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Finge
         }
         for step in run.plan.iter().flat_map(|p| &p.plan.steps) {
             if let StepAction::SwapService(swap) = &step.action {
-                out.entry((swap.service.clone(), swap.to.fingerprint.clone())).or_insert(run.id);
+                out.entry((swap.service.clone(), swap.to.fingerprint.clone()))
+                    .or_insert_with(|| (run.id, swap.to.reference.clone()));
             }
         }
     }
