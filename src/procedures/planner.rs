@@ -451,11 +451,21 @@ pub fn assemble(
     let mut steps = Vec::new();
     for kind in &ask.steps {
         match kind {
-            StepKind::ProtectImage => steps.push(PlannedStep {
-                action: StepAction::ProtectImage { service: service.clone(), image: to.clone() },
-                undo: Undo::Nothing,
-                limit_s: QUICK_S,
-            }),
+            StepKind::ProtectImage => {
+                // Undone last, after the swap back: only then is there an address that the proxies can learn anew. One for
+                // each proxy, one without a proxy.
+                let signals = rules.proxies.iter().map(|(proxy, signal)| {
+                    let action = StepAction::SignalProxy { proxy: proxy.clone(), signal: signal.clone() };
+                    Undo::Action(Box::new(action))
+                });
+                let signals = if ask.steps.contains(&StepKind::SignalProxy) { signals.collect() } else { Vec::new() };
+                let undos = if signals.is_empty() { vec![Undo::Nothing] } else { signals };
+                steps.extend(undos.into_iter().map(|undo| PlannedStep {
+                    action: StepAction::ProtectImage { service: service.clone(), image: to.clone() },
+                    undo,
+                    limit_s: QUICK_S,
+                }));
+            }
             StepKind::SwapService => steps.push(PlannedStep {
                 action: StepAction::SwapService(Box::new(swap.clone())),
                 undo: Undo::Action(Box::new(StepAction::SwapService(Box::new(swap_back.clone())))),
@@ -491,7 +501,7 @@ pub fn assemble(
                         )));
                     }
                     let action = StepAction::SignalProxy { proxy: proxy.clone(), signal: signal.clone() };
-                    steps.push(PlannedStep { undo: Undo::Action(Box::new(action.clone())), action, limit_s: QUICK_S });
+                    steps.push(PlannedStep { action, undo: Undo::Nothing, limit_s: QUICK_S });
                 }
             }
             StepKind::ProveHealth => steps.push(PlannedStep {
@@ -526,6 +536,6 @@ fn pin_value(image: &Handles, tag_holds: bool, project: &ProjectName, service: &
     }
     match image.digests.first() {
         Some(digest) => digest.clone(),
-        None => format!("io.sternway/pin/{project}-{service}:{}", image.fingerprint.short()),
+        None => crate::agent::keep::pin_reference(project, service, image),
     }
 }

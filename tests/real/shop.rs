@@ -235,7 +235,8 @@ waive = "{waive}"
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let all = self.engine.docker().list_containers(Some(options)).await.expect("the engine answers");
         let names = all.into_iter().flat_map(|c| c.names.unwrap_or_default());
-        let ours = |name: &String| name.contains(&self.project()) && (name.contains(".next-") || name.contains(".prev-"));
+        let ours =
+            |name: &String| name.contains(&self.project()) && (name.contains(".next-") || name.contains(".prev-"));
         names.filter(ours).collect()
     }
 
@@ -332,7 +333,11 @@ async fn get(port: u16, path: &str) -> Result<String, String> {
     };
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let body = body.trim().to_owned();
-    if head.starts_with("HTTP/1.1 200") { Ok(body) } else { Err(format!("{} {body}", head.lines().next().unwrap_or(""))) }
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body)
+    } else {
+        Err(format!("{} {body}", head.lines().next().unwrap_or("")))
+    }
 }
 
 /// Whichever compose is here.
