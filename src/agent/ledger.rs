@@ -42,6 +42,9 @@ pub struct Ended {
 pub struct OldPin {
     /// The value; `None` when the key was not there.
     pub value: Option<String>,
+    /// What the run wrote in its place: only that is ever taken back.
+    #[serde(default)]
+    pub written: Option<String>,
 }
 
 /// The ledger.
@@ -338,8 +341,8 @@ mod tests {
         let ledger = ledger(dir.path());
         let run = RunId(crate::domain::ids::Position(4));
         let project = ProjectName::parse("shop").unwrap();
-        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("old".into()) }).unwrap();
-        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("ours".into()) }).unwrap();
+        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("old".into()), written: None }).unwrap();
+        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("ours".into()), written: None }).unwrap();
         assert_eq!(ledger.old_pin(run, &project, ".env#A").unwrap().unwrap().value.as_deref(), Some("old"));
     }
 

@@ -24,6 +24,9 @@ use crate::store::{About, AppendError, Draft};
 /// How long a request waits for its stack when asked to.
 const WAIT_MAX: Duration = Duration::from_mins(30);
 
+/// How long after it was asked for a request may begin that needs nobody's approval: the longest wait for a stack, and some.
+const ACTS_WITHIN: Duration = Duration::from_mins(45);
+
 /// Records set aside for a run beyond those of its steps: claim, pass, votes, resumes, end.
 const RECORDS_BESIDE_STEPS: usize = 32;
 
@@ -88,8 +91,9 @@ async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
                 if let Err(error) = core.record(id, vec![Event::Ended { outcome }]).await {
                     tracing::error!(%error, "a refusal could not be recorded");
                 }
-                if let Some(invocation) = invocation {
-                    core.answer(invocation, trouble.to_card()).await;
+                // After a restart nobody waits any more, but whoever asked still wants to know.
+                if let Some(invocation) = invocation.cloned().or_else(|| first_word(core, &run)) {
+                    core.answer(&invocation, trouble.to_card()).await;
                 }
                 return;
             }
@@ -156,16 +160,35 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     let (plan, notes) = prepare(core, run, &request).await?;
     let hash =
         plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
+    let mut rule = approval_rule(core, &request);
+    if first_word(core, run).is_some_and(|i| i.event.starts_with(AGAIN))
+        && let Some(rule) = &mut rule
+    {
+        // The world moved under a plan that people knew; the new one goes nowhere unseen.
+        rule.waived = Waived::Never;
+    }
     let mut events = vec![Event::Planned { plan: Box::new(plan.clone()), hash: hash.clone(), notes: notes.clone() }];
     if run.dry_run {
         events.push(Event::Ended { outcome: Outcome::DryRun });
-    } else if let Some(rule) = gate::admit(&plan, &notes, approval_rule(core, &request).as_ref()) {
+    } else if let Some(rule) = gate::admit(&plan, &notes, rule.as_ref()) {
         let expires = core.clock.now().checked_add(Duration::from_secs(rule.expires_s)).unwrap_or(jiff::Timestamp::MAX);
         let needs = Needs { role: rule.from.clone(), count: rule.count };
         events.push(Event::ApprovalAsked { plan_hash: hash, needs, expires });
     }
     core.record(run.id, events).await?;
     Ok(())
+}
+
+/// Begins the delivery key of a request that is asked again because the world moved.
+const AGAIN: &str = "again:";
+
+/// What was said when the run was asked for, as it is on record.
+fn first_word(core: &Core, run: &RunState) -> Option<Invocation> {
+    let first = core.log.read(run.id.0, 1).ok()?.into_iter().next()?;
+    match first.event {
+        Event::Invoked { invocation, .. } => Some(invocation),
+        _ => None,
+    }
 }
 
 /// The plan for a request as the world is now.
@@ -272,9 +295,15 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         }
         return Err(Stop::Here);
     }
-    if run.approval.is_some() {
-        may_still(core, run)?;
+    // Consent and request are for now: what was agreed to before a long down-time is asked for again (R10).
+    let now = core.clock.now();
+    let too_old = run.asked.checked_add(ACTS_WITHIN).is_ok_and(|until| now >= until);
+    let lapsed = run.approval.as_ref().map_or(too_old, |a| now >= a.expires);
+    if lapsed {
+        core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
+        return Err(Stop::Here);
     }
+    may_still(core, run)?;
     if run.leads_out() {
         super::ways_out::lead_out(core, run, &planned.plan).await?;
         return Err(Stop::Here);
@@ -291,7 +320,13 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         Err(AppendError::CannotFollow(error)) => {
             let holder = core.log.holder(&planned.plan.target).ok().flatten().filter(|h| h.id != run.id);
             match holder {
-                Some(holder) => Err(Stop::Refused(held(core, run, &holder))),
+                Some(holder) => {
+                    let request = understand(core, run)?;
+                    if request.arguments.choice("and").is_none() {
+                        return Err(Stop::Refused(held(core, run, &holder)));
+                    }
+                    wait_for_stack(core, run, &request).await
+                }
                 None => {
                     tracing::warn!(%error, "the claim was refused");
                     Err(Stop::Here)
@@ -331,30 +366,30 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         },
         Err(trouble) => vec![trouble.message],
     };
-    core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]).await?;
-    ask_again(core, run).await?;
+    void(core, run, differences).await?;
     Err(Stop::Here)
 }
 
-/// The same request once more, as a new run with a new plan and a new question.
-async fn ask_again(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    let records =
-        core.log.thread(&crate::domain::event::Subject::Run(run.id)).map_err(|e| super::core::cannot_read(&e))?;
-    let Some(Event::Invoked { invocation, actor, command, target, dry_run }) =
-        records.into_iter().next().map(|r| r.event)
-    else {
-        return Ok(());
-    };
-    let times = invocation.event.matches("again:").count();
-    if times >= ASKED_AGAIN_MAX {
-        return Ok(());
+/// Ends a run whose plan is no longer true, and in the same batch asks for the same thing once more, as a new run with a
+/// new plan and a new question.
+async fn void(core: &Arc<Core>, run: &RunState, differences: Vec<String>) -> Result<(), Stop> {
+    let mut batch = core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]);
+    let again = first_word(core, run)
+        .filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX)
+        .map(|i| Invocation { event: format!("{AGAIN}{}:{}", run.id, i.event), at: core.clock.now(), ..i });
+    if let Some(invocation) = &again {
+        let event = Event::Invoked {
+            invocation: invocation.clone(),
+            actor: run.requester.clone(),
+            command: run.command.clone(),
+            target: run.target.clone(),
+            dry_run: false,
+        };
+        batch.push(Draft { about: About::NewRun, at: core.clock.now(), event });
     }
-    let invocation =
-        Invocation { event: format!("again:{}:{}", run.id, invocation.event), at: core.clock.now(), ..invocation };
-    let event = Event::Invoked { invocation: invocation.clone(), actor, command, target, dry_run };
-    let written = core.log.append(None, vec![Draft { about: About::NewRun, at: core.clock.now(), event }]).await?;
-    if let Some(first) = written.first() {
-        go_on(core, RunId(first.position), Some(invocation));
+    let written = core.log.append(None, batch).await?;
+    if let (Some(invocation), Some(next)) = (again, written.get(1)) {
+        go_on(core, RunId(next.position), Some(invocation));
     }
     Ok(())
 }
@@ -382,7 +417,7 @@ async fn drive(core: &Arc<Core>, run: &RunState, pass: gate::Pass) -> Result<(),
 /// (durability R4), before the doors open.
 ///
 /// # Errors
-/// When the log can be neither read nor written.
+/// When the log cannot be read.
 pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
     let open = core.log.open_runs().map_err(|e| super::core::cannot_read(&e))?;
     let count = open.len();
@@ -391,11 +426,16 @@ pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
             continue; // it waits for a person, as before
         }
         if run.holds_claim() {
-            core.record(run.id, vec![Event::Resumed]).await.map_err(|e| cannot_record(&e))?;
+            if let Err(error) = core.record(run.id, vec![Event::Resumed]).await {
+                tracing::error!(run.id = %run.id, %error, "it cannot be resumed yet; it is tried again");
+                continue;
+            }
         } else if run.dry_run {
             let why = "Sternway was restarted before there was a plan".to_owned();
             let outcome = Outcome::Refused { kind: TroubleKind::Unavailable.as_str().to_owned(), why };
-            core.record(run.id, vec![Event::Ended { outcome }]).await.map_err(|e| cannot_record(&e))?;
+            if let Err(error) = core.record(run.id, vec![Event::Ended { outcome }]).await {
+                tracing::error!(run.id = %run.id, %error, "a dry run of before cannot be ended yet");
+            }
             continue;
         }
         go_on(core, run.id, None);

@@ -133,7 +133,8 @@ pub fn notice(
         return None;
     }
     match history.of(&container.image.fingerprint) {
-        Some(known) if history.current == Some(known.id) => None,
+        // Settings that were changed since (a rotated password) are recorded with the release that runs.
+        Some(known) if history.current == Some(known.id) && known.spec.mac == container.spec.mac => None,
         Some(known) => Some(Event::ReleaseBack {
             target: target.clone(),
             service: service.clone(),

@@ -64,7 +64,13 @@ pub struct History {
     /// The one that was seen running last.
     #[serde(default)]
     pub current: Option<ReleaseId>,
+    /// What ran from when on, oldest first; the newest [`TIMELINE_MAX`] changes.
+    #[serde(default)]
+    pub timeline: Vec<(Timestamp, ReleaseId)>,
 }
+
+/// Changes kept to tell what ran at a moment.
+const TIMELINE_MAX: usize = 200;
 
 /// How a person named a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +131,7 @@ impl History {
                         left_by: None,
                     });
                     self.current = Some(id);
+                    self.note(*since, id);
                 }
             }
             Event::ReleaseProven { release, .. } => {
@@ -138,6 +145,9 @@ impl History {
                 }
             }
             Event::ReleaseBack { release, spec, origin, .. } => {
+                if self.current != Some(*release) {
+                    self.note(at, *release);
+                }
                 self.current = Some(*release);
                 let deployed_anew = matches!(origin, Origin::Compose);
                 if let Some(found) = self.get_mut(*release) {
@@ -150,6 +160,13 @@ impl History {
             _ => {}
         }
         self
+    }
+
+    fn note(&mut self, from: Timestamp, release: ReleaseId) {
+        if self.timeline.len() >= TIMELINE_MAX {
+            self.timeline.remove(0);
+        }
+        self.timeline.push((from, release));
     }
 
     /// The release with this id.
@@ -197,7 +214,10 @@ impl History {
                     .collect()
             }
             Wanted::Tag(tag) => self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect(),
-            Wanted::At(moment) => self.releases.iter().rfind(|r| r.since <= *moment).into_iter().collect(),
+            Wanted::At(moment) => {
+                let ran = self.timeline.iter().rfind(|(from, _)| from <= moment);
+                ran.and_then(|(_, id)| self.get(*id)).into_iter().collect()
+            }
         };
         let mut distinct: Vec<&Release> = Vec::new();
         for release in fitting {
