@@ -213,7 +213,10 @@ async fn tick(core: Arc<Core>) {
     loop {
         tokio::select! {
             () = core.clock.sleep(TICK) => {}
-            () = closed(&mut closing) => return,
+            () = closed(&mut closing) => {
+                write_counted(&core).await;
+                return;
+            }
         }
         let now = core.clock.now();
         for run in core.log.open_runs().unwrap_or_default() {

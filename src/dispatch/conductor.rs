@@ -36,6 +36,9 @@ const RECORDS_PER_STEP: usize = 4;
 /// Times people are asked again by themselves when the world moved; after that somebody has to ask.
 const ASKED_AGAIN_MAX: usize = 3;
 
+/// Stands before the delivery key of what was asked again, once for each time.
+const AGAIN: &str = "again:";
+
 /// Why a request stops where it is.
 enum Stop {
     /// Until something happens that wakes it.
@@ -73,6 +76,14 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
     });
 }
 
+/// The words that a run began with.
+fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
+    match core.log.read(id.0, 1).ok()?.pop()?.event {
+        Event::Invoked { invocation, .. } => Some(invocation),
+        _ => None,
+    }
+}
+
 async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
     loop {
         let run = match core.log.run(id) {
@@ -91,8 +102,9 @@ async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
                 if let Err(error) = core.record(id, vec![Event::Ended { outcome }]).await {
                     tracing::error!(%error, "a refusal could not be recorded");
                 }
-                // After a restart nobody waits any more, but whoever asked still wants to know.
-                if let Some(invocation) = invocation.cloned().or_else(|| first_word(core, &run)) {
+                // Without a plan there is no thread that tells it, so whoever asked is told, a restart later too.
+                let on_record = || if run.plan.is_none() { asked_in(core, id) } else { None };
+                if let Some(invocation) = invocation.cloned().or_else(on_record) {
                     core.answer(&invocation, trouble.to_card()).await;
                 }
                 return;
@@ -161,7 +173,7 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     let hash =
         plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
     let mut rule = approval_rule(core, &request);
-    if first_word(core, run).is_some_and(|i| i.event.starts_with(AGAIN))
+    if asked_in(core, run.id).is_some_and(|i| i.event.starts_with(AGAIN))
         && let Some(rule) = &mut rule
     {
         // The world moved under a plan that people knew; the new one goes nowhere unseen.
@@ -177,18 +189,6 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     }
     core.record(run.id, events).await?;
     Ok(())
-}
-
-/// Begins the delivery key of a request that is asked again because the world moved.
-const AGAIN: &str = "again:";
-
-/// What was said when the run was asked for, as it is on record.
-fn first_word(core: &Core, run: &RunState) -> Option<Invocation> {
-    let first = core.log.read(run.id.0, 1).ok()?.into_iter().next()?;
-    match first.event {
-        Event::Invoked { invocation, .. } => Some(invocation),
-        _ => None,
-    }
 }
 
 /// The plan for a request as the world is now.
@@ -272,7 +272,7 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     let since = crate::story::en::duration(holder.began.unwrap_or(holder.asked), core.clock.now());
     let trouble = Trouble::new(
         TroubleKind::Busy,
-        format!("{target} is held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
+        format!("{target} has been held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
     );
     if matches!(holder.status, Status::Stuck { .. }) {
         return trouble.say("It is stuck and waits for a person.").try_this(format!("/runs show {}", holder.id));
@@ -320,13 +320,8 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         Err(AppendError::CannotFollow(error)) => {
             let holder = core.log.holder(&planned.plan.target).ok().flatten().filter(|h| h.id != run.id);
             match holder {
-                Some(holder) => {
-                    let request = understand(core, run)?;
-                    if request.arguments.choice("and").is_none() {
-                        return Err(Stop::Refused(held(core, run, &holder)));
-                    }
-                    wait_for_stack(core, run, &request).await
-                }
+                // Somebody was quicker: refused, or waited for if that was asked for.
+                Some(_) => wait_for_stack(core, run, &understand(core, run)?).await,
                 None => {
                     tracing::warn!(%error, "the claim was refused");
                     Err(Stop::Here)
@@ -372,11 +367,14 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
 
 /// Ends a run whose plan is no longer true, and in the same batch asks for the same thing once more, as a new run with a
 /// new plan and a new question.
-async fn void(core: &Arc<Core>, run: &RunState, differences: Vec<String>) -> Result<(), Stop> {
-    let mut batch = core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]);
-    let again = first_word(core, run)
+async fn void(core: &Arc<Core>, run: &RunState, mut differences: Vec<String>) -> Result<(), Stop> {
+    let again = asked_in(core, run.id)
         .filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX)
         .map(|i| Invocation { event: format!("{AGAIN}{}:{}", run.id, i.event), at: core.clock.now(), ..i });
+    if again.is_none() {
+        differences.push("it keeps moving: ask again when nobody deploys".to_owned());
+    }
+    let mut batch = core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]);
     if let Some(invocation) = &again {
         let event = Event::Invoked {
             invocation: invocation.clone(),

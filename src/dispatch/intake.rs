@@ -48,8 +48,8 @@ pub async fn serve(core: Arc<Core>, mut queue: mpsc::Receiver<Invocation>) {
 /// Judges one invocation and answers it.
 pub async fn handle(core: &Arc<Core>, invocation: Invocation) {
     if let Err(wait) = core.limits.door(&invocation.account) {
-        let tried = crate::domain::text::visible(&invocation.text);
-        if core.limits.count(&invocation.account, &tried) {
+        // Beyond the door's limit only the first is answered: a flood is not worth a flood of answers.
+        if first_of_its_kind(core, &invocation, "door") {
             core.refuse(&invocation, &too_often(wait)).await;
         }
         return;
@@ -60,11 +60,22 @@ pub async fn handle(core: &Arc<Core>, invocation: Invocation) {
             TroubleKind::Usage | TroubleKind::NotFound | TroubleKind::Internal => {
                 core.answer(&invocation, trouble.to_card()).await;
             }
-            TroubleKind::Denied | TroubleKind::Limited | TroubleKind::Busy | TroubleKind::Unavailable => {
-                core.refuse(&invocation, &trouble).await;
+            TroubleKind::Busy | TroubleKind::Unavailable => core.refuse(&invocation, &trouble).await,
+            TroubleKind::Denied | TroubleKind::Limited => {
+                let same = if trouble.kind == TroubleKind::Limited { "limit" } else { &trouble.message };
+                if first_of_its_kind(core, &invocation, same) {
+                    core.refuse(&invocation, &trouble).await;
+                } else {
+                    core.answer(&invocation, trouble.to_card()).await;
+                }
             }
         }
     }
+}
+
+/// Whether this refusal is worth a record of its own; the same ones that follow are counted (decision 13).
+fn first_of_its_kind(core: &Core, invocation: &Invocation, same: &str) -> bool {
+    core.limits.count(&invocation.account, same, &crate::domain::text::visible(&invocation.text))
 }
 
 fn too_often(wait: Duration) -> Trouble {

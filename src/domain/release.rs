@@ -48,10 +48,13 @@ pub struct Release {
     pub origin: Origin,
     /// When its container was first started.
     pub since: Timestamp,
+    /// When it was found running again after another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub back: Vec<Timestamp>,
     /// When it was proven healthy, if ever.
     #[serde(default)]
     pub proven: Option<Timestamp>,
-    /// The run that left it; cleared when it is deployed anew.
+    /// The run that left it; cleared when it is deployed anew or somebody went back to it all the same.
     #[serde(default)]
     pub left_by: Option<RunId>,
 }
@@ -64,13 +67,7 @@ pub struct History {
     /// The one that was seen running last.
     #[serde(default)]
     pub current: Option<ReleaseId>,
-    /// What ran from when on, oldest first; the newest [`TIMELINE_MAX`] changes.
-    #[serde(default)]
-    pub timeline: Vec<(Timestamp, ReleaseId)>,
 }
-
-/// Changes kept to tell what ran at a moment.
-const TIMELINE_MAX: usize = 200;
 
 /// How a person named a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,11 +124,11 @@ impl History {
                         spec: spec.clone(),
                         origin: origin.clone(),
                         since: *since,
+                        back: Vec::new(),
                         proven: None,
                         left_by: None,
                     });
                     self.current = Some(id);
-                    self.note(*since, id);
                 }
             }
             Event::ReleaseProven { release, .. } => {
@@ -144,29 +141,18 @@ impl History {
                     found.left_by = Some(*run);
                 }
             }
-            Event::ReleaseBack { release, spec, origin, .. } => {
-                if self.current != Some(*release) {
-                    self.note(at, *release);
-                }
+            Event::ReleaseBack { release, spec, .. } => {
                 self.current = Some(*release);
-                let deployed_anew = matches!(origin, Origin::Compose);
                 if let Some(found) = self.get_mut(*release) {
                     found.spec = spec.clone();
-                    if deployed_anew {
-                        found.left_by = None;
-                    }
+                    // By itself a rollback never goes to a release that one left, so somebody wanted it back.
+                    found.left_by = None;
+                    found.back.push(at);
                 }
             }
             _ => {}
         }
         self
-    }
-
-    fn note(&mut self, from: Timestamp, release: ReleaseId) {
-        if self.timeline.len() >= TIMELINE_MAX {
-            self.timeline.remove(0);
-        }
-        self.timeline.push((from, release));
     }
 
     /// The release with this id.
@@ -215,8 +201,9 @@ impl History {
             }
             Wanted::Tag(tag) => self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect(),
             Wanted::At(moment) => {
-                let ran = self.timeline.iter().rfind(|(from, _)| from <= moment);
-                ran.and_then(|(_, id)| self.get(*id)).into_iter().collect()
+                let starts = |r: &'_ Release| r.back.iter().chain([&r.since]).filter(|t| *t <= moment).max().copied();
+                let running = self.releases.iter().filter_map(|r| Some((starts(r)?, r))).max_by_key(|(at, _)| *at);
+                running.map(|(_, r)| r).into_iter().collect()
             }
         };
         let mut distinct: Vec<&Release> = Vec::new();

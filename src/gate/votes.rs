@@ -46,7 +46,7 @@ pub fn approve(
     let approval = open(run, id, now)?;
     if run.requester == Actor::Person(person.id.clone()) {
         return Err(denied(format!("You asked for {}, so somebody else has to approve it.", run.id)).say(format!(
-            "It waits for {} until {}.",
+            "It waits for a vote from {} until {}.",
             approval.needs.role,
             crate::story::en::clock_time(approval.expires)
         )));
