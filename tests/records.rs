@@ -176,7 +176,7 @@ fn every_type(text: &str, n: u32) -> Vec<Event> {
             actor: sternway::domain::actor::Actor::Trigger(text()),
             command: text(),
             target: Some(shop.clone()),
-            dry_run: n % 2 == 1,
+            dry_run: n.is_multiple_of(2),
         },
         Event::Said { invocation: heard, actor: Some(sternway::domain::actor::Actor::System) },
         Event::Said { invocation: invocation("e", "/deny"), actor: None },

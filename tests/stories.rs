@@ -47,4 +47,3 @@ mod again;
 
 #[path = "stories/record.rs"]
 mod record;
-

@@ -24,6 +24,9 @@ use crate::store::{About, AppendError, Draft};
 /// How long a request waits for its stack when asked to.
 const WAIT_MAX: Duration = Duration::from_mins(30);
 
+/// How long after it was asked for a request may begin that needs nobody's approval: the longest wait for a stack, and some.
+const ACTS_WITHIN: Duration = Duration::from_mins(45);
+
 /// Records set aside for a run beyond those of its steps: claim, pass, votes, resumes, end.
 const RECORDS_BESIDE_STEPS: usize = 32;
 
@@ -181,10 +184,17 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     let (plan, notes) = prepare(core, run, &request).await?;
     let hash =
         plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
+    let mut rule = approval_rule(core, &request);
+    if asked_in(core, run.id).is_some_and(|i| i.event.starts_with(AGAIN))
+        && let Some(rule) = &mut rule
+    {
+        // The world moved under a plan that people knew; the new one goes nowhere unseen.
+        rule.waived = Waived::Never;
+    }
     let mut events = vec![Event::Planned { plan: Box::new(plan.clone()), hash: hash.clone(), notes: notes.clone() }];
     if run.dry_run {
         events.push(Event::Ended { outcome: Outcome::DryRun });
-    } else if let Some(rule) = gate::admit(&plan, &notes, approval_rule(core, &request).as_ref()) {
+    } else if let Some(rule) = gate::admit(&plan, &notes, rule.as_ref()) {
         let expires = core.clock.now().checked_add(Duration::from_secs(rule.expires_s)).unwrap_or(jiff::Timestamp::MAX);
         let needs = Needs { role: rule.from.clone(), count: rule.count };
         events.push(Event::ApprovalAsked { plan_hash: hash, needs, expires });
@@ -297,14 +307,21 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         }
         return Err(Stop::Here);
     }
-    if run.approval.is_some() {
-        may_still(core, run)?;
+    // Consent and request are for now: what was agreed to before a long down-time is asked for again (R10).
+    let now = core.clock.now();
+    let too_old = run.asked.checked_add(ACTS_WITHIN).is_ok_and(|until| now >= until);
+    let lapsed = run.approval.as_ref().map_or(too_old, |a| now >= a.expires);
+    if lapsed {
+        core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
+        return Err(Stop::Here);
     }
+    may_still(core, run)?;
     if run.leads_out() {
         super::ways_out::lead_out(core, run, &planned.plan).await?;
         return Err(Stop::Here);
     }
-    core.log.reserve(planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS)?;
+    let room = planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS;
+    core.log.reserve(room).map_err(|e| cannot_record(&e))?;
     let claim = Event::RunClaimed {
         target: planned.plan.target.clone(),
         plan_hash: planned.hash.clone(),
@@ -345,7 +362,7 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     }
     let request = understand(core, run)?;
     let made = prepare(core, run, &request).await;
-    let mut differences = match made {
+    let differences = match made {
         Ok((plan, _)) => match gate::pass(run, &plan) {
             Ok(pass) => {
                 let plan_hash = run.plan.as_ref().map(|p| p.hash.clone()).unwrap_or_default();
@@ -356,31 +373,33 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         },
         Err(trouble) => vec![trouble.message],
     };
-    let asked = asked_in(core, run.id).filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX);
-    if asked.is_none() {
-        differences.push("it keeps moving: ask again when nobody deploys".to_owned());
-    }
-    core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]).await?;
-    if let Some(invocation) = asked {
-        ask_again(core, run, invocation).await?;
-    }
+    void(core, run, differences).await?;
     Err(Stop::Here)
 }
 
-/// The same request once more, as a new run with a new plan and a new question.
-async fn ask_again(core: &Arc<Core>, run: &RunState, first: Invocation) -> Result<(), Stop> {
-    let event = format!("{AGAIN}{}:{}", run.id, first.event);
-    let invocation = Invocation { event, at: core.clock.now(), ..first };
-    let event = Event::Invoked {
-        invocation: invocation.clone(),
-        actor: run.requester.clone(),
-        command: run.command.clone(),
-        target: run.target.clone(),
-        dry_run: run.dry_run,
-    };
-    let written = core.log.append(None, vec![Draft { about: About::NewRun, at: core.clock.now(), event }]).await?;
-    if let Some(first) = written.first() {
-        go_on(core, RunId(first.position), Some(invocation));
+/// Ends a run whose plan is no longer true, and in the same batch asks for the same thing once more, as a new run with a
+/// new plan and a new question.
+async fn void(core: &Arc<Core>, run: &RunState, mut differences: Vec<String>) -> Result<(), Stop> {
+    let again = asked_in(core, run.id)
+        .filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX)
+        .map(|i| Invocation { event: format!("{AGAIN}{}:{}", run.id, i.event), at: core.clock.now(), ..i });
+    if again.is_none() {
+        differences.push("it keeps moving: ask again when nobody deploys".to_owned());
+    }
+    let mut batch = core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]);
+    if let Some(invocation) = &again {
+        let event = Event::Invoked {
+            invocation: invocation.clone(),
+            actor: run.requester.clone(),
+            command: run.command.clone(),
+            target: run.target.clone(),
+            dry_run: false,
+        };
+        batch.push(Draft { about: About::NewRun, at: core.clock.now(), event });
+    }
+    let written = core.log.append(None, batch).await?;
+    if let (Some(invocation), Some(next)) = (again, written.get(1)) {
+        go_on(core, RunId(next.position), Some(invocation));
     }
     Ok(())
 }
@@ -408,7 +427,7 @@ async fn drive(core: &Arc<Core>, run: &RunState, pass: gate::Pass) -> Result<(),
 /// (durability R4), before the doors open.
 ///
 /// # Errors
-/// When the log can be neither read nor written.
+/// When the log cannot be read.
 pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
     let open = core.log.open_runs().map_err(|e| super::core::cannot_read(&e))?;
     let count = open.len();
@@ -417,11 +436,16 @@ pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
             continue; // it waits for a person, as before
         }
         if run.holds_claim() {
-            core.record(run.id, vec![Event::Resumed]).await.map_err(|e| cannot_record(&e))?;
+            if let Err(error) = core.record(run.id, vec![Event::Resumed]).await {
+                tracing::error!(run.id = %run.id, %error, "it cannot be resumed yet; it is tried again");
+                continue;
+            }
         } else if run.dry_run {
             let why = "Sternway was restarted before there was a plan".to_owned();
             let outcome = Outcome::Refused { kind: TroubleKind::Unavailable.as_str().to_owned(), why };
-            core.record(run.id, vec![Event::Ended { outcome }]).await.map_err(|e| cannot_record(&e))?;
+            if let Err(error) = core.record(run.id, vec![Event::Ended { outcome }]).await {
+                tracing::error!(run.id = %run.id, %error, "a dry run of before cannot be ended yet");
+            }
             continue;
         }
         go_on(core, run.id, None);

@@ -88,6 +88,11 @@ fn too_often(wait: Duration) -> Trouble {
     Trouble::new(TroubleKind::Limited, format!("That was too often. Try again in {}.", wait_words(wait)))
 }
 
+fn slow(limit: Duration) -> Trouble {
+    Trouble::new(TroubleKind::Unavailable, format!("No answer within {} s; the host is slow or away.", limit.as_secs()))
+        .say("Nothing was done. Try again, or look at the host.")
+}
+
 async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Trouble> {
     let mut request = core.catalogue.parse(&invocation.text)?;
     fill_from_thread(core, &mut request, invocation.place.thread);
@@ -103,7 +108,9 @@ async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Tro
     match &request.spec.action {
         _ if request.dry_run => begin(core, invocation, person, &request).await,
         Action::Query(query) => {
-            let card = queries::answer(core, invocation, *query, &request).await?;
+            let limit = Duration::from_secs(request.policy.limit_s);
+            let looking = queries::answer(core, invocation, *query, &request);
+            let card = tokio::time::timeout(limit, looking).await.map_err(|_| slow(limit))??;
             core.answer(invocation, card).await;
             Ok(())
         }

@@ -203,7 +203,8 @@ impl History {
                     .collect()
             }
             Wanted::Tag(tag) => {
-                let tagged: Vec<&Release> = self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect();
+                let tagged: Vec<&Release> =
+                    self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect();
                 if tagged.is_empty() && tag.len() >= SHORT_DIGEST && tag.bytes().all(|b| b.is_ascii_hexdigit()) {
                     return self.choose(&Wanted::Digest(tag.to_ascii_lowercase()), running);
                 }

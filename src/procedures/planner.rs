@@ -99,13 +99,19 @@ pub async fn prepare(
     rules: &(dyn Fn(&ContainerFacts) -> ServiceRules + Sync),
 ) -> Result<(Plan, PlanNotes), Trouble> {
     let facts = inspect.stack(&ask.project).await.map_err(|e| cannot_look(&e))?;
-    let container = the_container(ask, &facts)?;
+    let container = &with_its_name(the_container(ask, &facts)?, history);
     let rules = rules(container);
     let mut local = Vec::new();
-    for repository in repositories(&rules, container) {
-        local.extend(inspect.local_images(&repository).await.map_err(|e| cannot_look(&e))?);
+    let looked_at = repositories(&rules, container);
+    for repository in &looked_at {
+        local.extend(inspect.local_images(repository).await.map_err(|e| cannot_look(&e))?);
     }
     let chosen = choose(ask, container, history, &rules, &local)?;
+    // A container that a swap made knows its image by id alone: whether the target's tag still means the target has
+    // to be asked in the target's own repository.
+    if let Some(own) = repository_of(&chosen.to.reference).filter(|own| !looked_at.iter().any(|r| r == own)) {
+        local.extend(inspect.local_images(own).await.map_err(|e| cannot_look(&e))?);
+    }
     let found = inspect.find_image(&chosen.to).await.map_err(|e| cannot_look(&e))?;
     let pin = match &rules.pin {
         Some((file, key)) => Some(inspect.pin(&ask.project, file, key).await.map_err(|e| cannot_look(&e))?),
@@ -148,6 +154,18 @@ fn repository_of(reference: &str) -> Option<&str> {
         _ => name,
     };
     (!name.is_empty() && !name.starts_with("sha256")).then_some(name)
+}
+
+/// A container that a rollback made was made from an image's id, which says nothing to a person and no repository to us;
+/// the record knows by which reference the team calls that image.
+fn with_its_name(container: &ContainerFacts, history: &History) -> ContainerFacts {
+    let mut container = container.clone();
+    if repository_of(&container.image.reference).is_none()
+        && let Some(known) = history.of(&container.image.fingerprint)
+    {
+        container.image.reference.clone_from(&known.handles.reference);
+    }
+    container
 }
 
 /// The repositories whose local images are looked at: those of the config, and the one that runs.
@@ -443,11 +461,21 @@ pub fn assemble(
     let mut steps = Vec::new();
     for kind in &ask.steps {
         match kind {
-            StepKind::ProtectImage => steps.push(PlannedStep {
-                action: StepAction::ProtectImage { service: service.clone(), image: to.clone() },
-                undo: Undo::Nothing,
-                limit_s: QUICK_S,
-            }),
+            StepKind::ProtectImage => {
+                // Undone last, after the swap back: only then is there an address that the proxies can learn anew. One for
+                // each proxy, one without a proxy.
+                let signals = rules.proxies.iter().map(|(proxy, signal)| {
+                    let action = StepAction::SignalProxy { proxy: proxy.clone(), signal: signal.clone() };
+                    Undo::Action(Box::new(action))
+                });
+                let signals = if ask.steps.contains(&StepKind::SignalProxy) { signals.collect() } else { Vec::new() };
+                let undos = if signals.is_empty() { vec![Undo::Nothing] } else { signals };
+                steps.extend(undos.into_iter().map(|undo| PlannedStep {
+                    action: StepAction::ProtectImage { service: service.clone(), image: to.clone() },
+                    undo,
+                    limit_s: QUICK_S,
+                }));
+            }
             StepKind::SwapService => steps.push(PlannedStep {
                 action: StepAction::SwapService(Box::new(swap.clone())),
                 undo: Undo::Action(Box::new(StepAction::SwapService(Box::new(swap_back.clone())))),
@@ -484,7 +512,7 @@ pub fn assemble(
                         .try_this("/status"));
                     }
                     let action = StepAction::SignalProxy { proxy: proxy.clone(), signal: signal.clone() };
-                    steps.push(PlannedStep { undo: Undo::Action(Box::new(action.clone())), action, limit_s: QUICK_S });
+                    steps.push(PlannedStep { action, undo: Undo::Nothing, limit_s: QUICK_S });
                 }
             }
             StepKind::ProveHealth => steps.push(PlannedStep {
@@ -519,6 +547,6 @@ fn pin_value(image: &Handles, tag_holds: bool, project: &ProjectName, service: &
     }
     match image.digests.first() {
         Some(digest) => digest.clone(),
-        None => format!("io.sternway/pin/{project}-{service}:{}", image.fingerprint.short()),
+        None => crate::agent::keep::pin_reference(project, service, image),
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::card::{Card, Line, Span, Tone, code, strong, text};
 use crate::domain::event::Outcome;
 use crate::domain::ids::RunId;
 use crate::domain::names::PersonId;
-use crate::domain::plan::{Plan, StepAction, StepOutput, Undo, WayOut};
+use crate::domain::plan::{Plan, PlanNotes, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{Approval, RunState, Status, StepState};
 use crate::domain::text::shorten;
 use crate::procedures::decide::describe;
@@ -73,9 +73,8 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     if run.steps.is_empty() {
         card = card.line(asked);
         card.lines.extend(weighed);
-        if let Some((least, most)) = planned.notes.gap_ms.filter(|_| !run.ended() || run.dry_run) {
-            let (least, most) = (milliseconds(least), milliseconds(most));
-            card = card.line(vec![text(format!("expect {least} to {most} without answers"))]);
+        if !run.ended() || run.dry_run {
+            card.lines.extend(gap_line(&planned.notes));
         }
         for (i, step) in plan.steps.iter().enumerate() {
             card = card.detail(vec![
@@ -90,8 +89,9 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             if let StepState::Done { output } = state {
                 line.push(text(output_words(output)));
             }
-            if let (StepState::Open | StepState::UndoOpen, Some(words)) = (state, progress) {
-                line.push(text(format!(" ({words})")));
+            if matches!(state, StepState::Open | StepState::UndoOpen) {
+                let words = progress.map(|words| format!("{words}, ")).unwrap_or_default();
+                line.push(text(format!(" ({words}{} so far)", duration(run.began.unwrap_or(now), now))));
             }
             card = card.line(line);
         }
@@ -112,6 +112,12 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     } else {
         card.button("Cancel", format!("/cancel {}", run.id))
     }
+}
+
+/// How long people will notice, before anything is done.
+fn gap_line(notes: &PlanNotes) -> Option<Line> {
+    let (least, most) = notes.gap_ms?;
+    Some(vec![text(format!("expect {} to {} without an answer", milliseconds(least), milliseconds(most)))])
 }
 
 fn ways_out(card: Card, run: RunId) -> Card {
@@ -249,7 +255,7 @@ fn status_line(run: &RunState, now: Timestamp) -> Line {
             None => vec![text("about to begin")],
         },
         Status::Claimed => vec![text("holds "), code(target(run)), text("; checking the plan once more")],
-        Status::Running => vec![text(format!("at work for {}", duration(run.began.unwrap_or(now), now)))],
+        Status::Running => vec![text(format!("at work since {}", clock_time(run.began.unwrap_or(now))))],
         Status::Undoing { why } => vec![text("going back: "), text(why)],
         Status::Stuck { why, .. } => vec![strong("STUCK: "), text(why), text("; a person has to choose")],
         Status::Ended { outcome, at } => ended_line(run, outcome, *at),
@@ -308,12 +314,24 @@ pub fn question(run: &RunState, approval: &Approval) -> Card {
                 card = card.line(vec![strong("cannot be undone: "), text(reason)]);
             }
         }
+        if !decided {
+            if !planned.plan.reason.is_empty() {
+                card = card.line(vec![text("because "), text(&planned.plan.reason)]);
+            }
+            for warning in &planned.notes.warnings {
+                card = card.line(vec![text("! "), text(warning)]);
+            }
+            card.lines.extend(gap_line(&planned.notes));
+        }
         card = card.line(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
     }
     let Actor::Person(_) = run.requester else {
         return finish_question(card, approval, decided, run);
     };
-    card = card.line(vec![strong(run.requester.to_string()), text(if decided { " asked" } else { " asked and cannot approve it" })]);
+    card = card.line(vec![
+        strong(run.requester.to_string()),
+        text(if decided { " asked" } else { " asked and cannot approve it" }),
+    ]);
     finish_question(card, approval, decided, run)
 }
 

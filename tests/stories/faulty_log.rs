@@ -30,10 +30,7 @@ impl FaultyLog {
     }
 
     /// The disk goes away when such a record is to be written, and stays away.
-    pub(crate) fn breaking_at(
-        inner: SharedLog,
-        doomed: impl Fn(&Event) -> bool + Send + Sync + 'static,
-    ) -> Arc<Self> {
+    pub(crate) fn breaking_at(inner: SharedLog, doomed: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Arc<Self> {
         let (broken, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
         Arc::new(Self { inner, doomed: Box::new(doomed), broken, refused })
     }

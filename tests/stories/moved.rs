@@ -10,7 +10,7 @@ use sternway::domain::run::RunState;
 use sternway::store::Log;
 
 use crate::cast::{asking, done, masked, orders, outcome, over, question, refusals, stands, thread_of, waits};
-use crate::night::{API, AMAL, CARLA, Living, Night, at_rest};
+use crate::night::{AMAL, API, CARLA, Living, Night, at_rest};
 
 /// Everybody agrees, and the run ends void; gives its differences.
 async fn agreed_in_vain(bot: &Living, run: &RunState) -> Vec<String> {

@@ -69,7 +69,11 @@ fn a_vote_that_cannot_be_written_does_not_count_and_says_so() {
 
 /// The disk goes away at the first record that fits; a minute later it is back. What stood on the host meanwhile is
 /// judged by `meanwhile`.
-fn breaks_at(what: &str, fits: impl Fn(&Event) -> bool + Send + Sync + 'static, meanwhile: impl Fn(&Night)) -> RunState {
+fn breaks_at(
+    what: &str,
+    fits: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    meanwhile: impl Fn(&Night),
+) -> RunState {
     let night = Night::after_a_bad_deploy();
     let log = FaultyLog::breaking_at(log_of(&night), fits);
     let run = night.live_with(

@@ -5,7 +5,7 @@ use sternway::agent::sim::{Behaviour, ComposeService};
 use sternway::agent::{EngineFacts, StoreKind};
 
 use crate::cast::{answer, masked, records, refusals};
-use crate::night::{API, AMAL, BEN, Night, at_rest};
+use crate::night::{AMAL, API, BEN, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
 

@@ -7,7 +7,9 @@ use sternway::domain::ids::RunId;
 use sternway::domain::run::{RunState, Status};
 use sternway::store::Log;
 
-use crate::cast::{ASK, answer, at_step, done, masked, night_with, orders, outcome, over, question, records, stands, waits};
+use crate::cast::{
+    ASK, answer, at_step, done, masked, night_with, orders, outcome, over, question, records, stands, waits,
+};
 use crate::night::{AMAL, BEN, CARLA, Living, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::query_parameters::{
     ImportImageOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ use tokio::time::timeout;
 
 /// Everything a test makes carries this label with the test's id as value.
 pub(crate) const TEST_LABEL: &str = "io.sternway.test";
+/// What the sample product's Compose file puts on its containers, network and volume, with the same value.
+const PRODUCT_LABEL: &str = "io.sternway.demo";
 /// Leftovers of dead test processes are swept once they are this old, in seconds.
 const LEFTOVER_AGE_S: i64 = 600;
 /// How long one question to a published port may take.
@@ -113,14 +115,44 @@ impl RealEngine {
         whole["Labels"][TEST_LABEL] = json!(self.id);
         whole["Labels"]["name"] = json!(name);
         let reference = self.reference(name);
-        let archive = archive(&reference, &self.arch, &self.now, &whole);
+        let program = std::fs::read(program()).expect("it was just compiled");
+        let layer = tar(&[("program", 0o755, &program)]);
+        self.load(&reference, &layer, &whole).await;
+        reference
+    }
+
+    /// Loads an image of the sample product as its Dockerfile describes it: `role` is `api`, `web` or `db`, the
+    /// behaviours are those of `tests/product`. Gives the reference.
+    pub(crate) async fn product(&self, role: &str, version: &str, behaviour: &str) -> String {
+        let config = json!({
+            "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                format!("SHOP_ROLE={role}"), format!("SHOP_VERSION={version}"), format!("SHOP_BEHAVIOUR={behaviour}")
+            ],
+            "Entrypoint": ["/product"],
+            "Healthcheck": {
+                "Test": ["CMD", "/product", "check"], "Interval": 5_000_000_000u64, "Timeout": 2_000_000_000u64,
+                "Retries": 2
+            },
+            "Labels": {TEST_LABEL: self.id, PRODUCT_LABEL: self.id, "org.opencontainers.image.version": version}
+        });
+        let reference = format!("{}:{version}", self.reference(role));
+        let program = std::fs::read(product()).expect("it was just compiled");
+        // A layer of this test's own: no other test's sweep can be removing it meanwhile.
+        let layer = tar(&[("product", 0o755, &program), ("of-test", 0o644, self.id.as_bytes())]);
+        self.load(&reference, &layer, &config).await;
+        reference
+    }
+
+    /// Loads an image of one layer.
+    async fn load(&self, reference: &str, layer: &[u8], config: &Value) {
+        let archive = archive(reference, &self.arch, &self.now, layer, config);
         let mut load =
             self.docker.import_image(ImportImageOptions::default(), bollard::body_full(archive.into()), None);
         while let Some(step) = load.next().await {
             let step = step.unwrap_or_else(|e| panic!("loading {reference}: {e}"));
             assert!(step.error_detail.is_none(), "loading {reference}: {:?}", step.error_detail);
         }
-        reference
     }
 
     /// Makes a network with the test's label.
@@ -186,9 +218,17 @@ async fn sweep(docker: &Docker, id: &str) {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let _ = docker.remove_container(&container.id.unwrap_or_default(), Some(options)).await;
     }
-    let networks = ListNetworksOptionsBuilder::new().filters(&filters).build();
-    for network in docker.list_networks(Some(networks)).await.unwrap_or_default() {
-        let _ = docker.remove_network(&network.name.unwrap_or_default()).await;
+    for label in [TEST_LABEL, PRODUCT_LABEL] {
+        let filters = HashMap::from([("label", vec![format!("{label}={id}")])]);
+        let networks = ListNetworksOptionsBuilder::new().filters(&filters).build();
+        for network in docker.list_networks(Some(networks)).await.unwrap_or_default() {
+            let _ = docker.remove_network(&network.name.unwrap_or_default()).await;
+        }
+        let volumes = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let volumes = docker.list_volumes(Some(volumes)).await.unwrap_or_default().volumes;
+        for volume in volumes.unwrap_or_default() {
+            let _ = docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await;
+        }
     }
     let images = ListImagesOptionsBuilder::new().filters(&filters).build();
     for image in docker.list_images(Some(images)).await.unwrap_or_default() {
@@ -227,47 +267,54 @@ async fn sweep_leftovers(docker: &Docker, now: &str) {
     }
 }
 
-/// The scripted program as a static file, compiled once for each state of its source.
+/// The scripted program as a static file.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let compile = || {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/scripted.rs");
-        let text = std::fs::read_to_string(&source).expect("the program's source");
-        let mark = sternway::domain::canonical::sha256("scripted", &text).expect("text is canonical");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let made = folder.join(format!("scripted-{}", &mark[..16]));
-        if !made.exists() {
-            // Two test binaries may compile at once; each renames a file of its own into place.
-            let own = folder.join(format!("scripted-{}.{}", &mark[..16], std::process::id()));
-            let done = Command::new("rustc")
-                .args(["-O", "--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"])
-                .arg(&own)
-                .arg(&source)
-                .output()
-                .expect("rustc can be run");
-            assert!(done.status.success(), "rustc: {}", String::from_utf8_lossy(&done.stderr));
-            std::fs::rename(&own, &made).expect("same folder");
-        }
-        made
-    };
-    PROGRAM.get_or_init(compile).clone()
+    PROGRAM.get_or_init(|| compiled("tests/support/scripted.rs")).clone()
+}
+
+/// The sample product's program as a static file.
+fn product() -> PathBuf {
+    static PRODUCT: OnceLock<PathBuf> = OnceLock::new();
+    PRODUCT.get_or_init(|| compiled("tests/product/product.rs")).clone()
+}
+
+/// A static program of one source file, compiled once for each state of it.
+fn compiled(source: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let name = source.file_stem().and_then(|n| n.to_str()).expect("a file of ours");
+    let text = std::fs::read_to_string(&source).expect("the program's source");
+    let mark = sternway::domain::canonical::sha256("scripted", &text).expect("text is canonical");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let made = folder.join(format!("{name}-{}", &mark[..16]));
+    if !made.exists() {
+        // Two test binaries may compile at once; each renames a file of its own into place.
+        let own = folder.join(format!("{name}-{}.{}", &mark[..16], std::process::id()));
+        let done = Command::new("rustc")
+            .args(["-O", "--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"])
+            .arg(&own)
+            .arg(&source)
+            .output()
+            .expect("rustc can be run");
+        assert!(done.status.success(), "rustc: {}", String::from_utf8_lossy(&done.stderr));
+        std::fs::rename(&own, &made).expect("same folder");
+    }
+    made
 }
 
 /// An image of one layer as `docker load` takes it (Docker image specification 1.2): `manifest.json`, the
 /// image's config, the layer.
-fn archive(reference: &str, arch: &str, created: &str, config: &Value) -> Vec<u8> {
-    let program = std::fs::read(program()).expect("it was just compiled");
-    let layer = tar(&[("program", 0o755, &program)]);
+fn archive(reference: &str, arch: &str, created: &str, layer: &[u8], config: &Value) -> Vec<u8> {
     let image = json!({
         "architecture": arch, "os": "linux", "created": created, "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex::encode(Sha256::digest(&layer)))]},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex::encode(Sha256::digest(layer)))]},
         "history": [{"created": created, "created_by": "test"}]
     });
     let manifest = json!([{"Config": "image.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]);
     tar(&[
         ("manifest.json", 0o644, manifest.to_string().as_bytes()),
         ("image.json", 0o644, image.to_string().as_bytes()),
-        ("layer.tar", 0o644, &layer),
+        ("layer.tar", 0o644, layer),
     ])
 }
 

@@ -55,7 +55,8 @@ impl ClientOptions {
         }
     }
 
-    pub(super) fn look(&self) -> Look {
+    /// What this process's terminal can do.
+    pub fn look(&self) -> Look {
         let asked = || tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|c| *c > 0);
         Look { colour: self.colour, width: self.width.or_else(asked) }
     }

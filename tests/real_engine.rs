@@ -1,0 +1,23 @@
+//! The whole bot on a real Docker engine: `sternway serve` as a process of its own, spoken to through its console
+//! socket, with the sample product brought up by compose. Needs an engine and root (two users speak); without says
+//! `SKIPPED`, and fails where `CI` is set.
+
+// Helpers of tests fail like tests.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
+
+#[path = "support/real_engine.rs"]
+mod real_engine;
+
+#[path = "real/bot.rs"]
+mod bot;
+#[path = "real/console.rs"]
+mod console;
+#[path = "real/proxy.rs"]
+mod proxy;
+#[path = "real/shop.rs"]
+mod shop;
+
+#[path = "real/crash.rs"]
+mod crash;
+#[path = "real/story.rs"]
+mod story;
