@@ -47,3 +47,21 @@ mod again;
 
 #[path = "stories/record.rs"]
 mod record;
+
+#[path = "stories/stuck.rs"]
+mod stuck;
+
+#[path = "stories/chat.rs"]
+mod chat;
+
+#[path = "stories/stops.rs"]
+mod stops;
+
+#[path = "stories/releases.rs"]
+mod releases;
+
+#[path = "stories/looks.rs"]
+mod looks;
+
+#[path = "stories/hostile.rs"]
+mod hostile;

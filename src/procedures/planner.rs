@@ -197,6 +197,11 @@ fn the_container<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f ContainerFa
         });
     };
     let unavailable = |why: String| Trouble::new(TroubleKind::Unavailable, why);
+    // The second container of a swap that is under way is no scale.
+    if let Some(run) = service.containers.iter().find_map(|c| c.unfinished) {
+        return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
+            .try_this(format!("/runs show {run}")));
+    }
     let [container] = service.containers.as_slice() else {
         return Err(unavailable(format!(
             "{} has {} containers; scaled services cannot be rolled back yet.",
@@ -206,10 +211,6 @@ fn the_container<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f ContainerFa
         .say("Scale it to one first, or go back with compose.")
         .try_this("/status"));
     };
-    if let Some(run) = container.unfinished {
-        return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
-            .try_this(format!("/runs show {run}")));
-    }
     if let Some(first) = container.obstacles.first() {
         let mut trouble = unavailable(format!("{} cannot be recreated faithfully: {first}", ask.service));
         for more in container.obstacles.iter().skip(1) {
