@@ -39,5 +39,6 @@ pub use parse::{LINE_MAX, PRODUCT, Request};
 pub use read::{Bad, FILE_MAX};
 pub use register::{SLACK_RESERVED, SlackCommands};
 pub use spec::{Action, ApprovalRule, ArgumentSpec, ArgumentType, CommandPath, CommandSpec, Presence, RateLimit, Who};
+pub(crate) use suggest::closest;
 pub use value::{Arguments, ServiceWord, TargetWord, Value, read_duration, show_duration};
 pub use words::{Builtin, Kind, Lock, Query, ReasonRule, Risk, Source, StepKind, TypeWord, Vocabulary, Waived};

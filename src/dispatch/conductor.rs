@@ -260,11 +260,11 @@ async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Resul
     loop {
         let holder = core.log.holder(target).map_err(|e| super::core::cannot_read(&e))?;
         let Some(holder) = holder.filter(|h| h.id != run.id) else { return Ok(()) };
-        if !waits {
+        if !waits || matches!(holder.status, Status::Stuck { .. }) {
             return Err(Stop::Refused(held(core, run, &holder)));
         }
-        if core.clock.now() >= until || matches!(holder.status, Status::Stuck { .. }) {
-            return Err(Stop::Refused(held(core, run, &holder).say("It was waited for.")));
+        if core.clock.now() >= until {
+            return Err(Stop::Refused(held(core, run, &holder).say("It was waited for, in vain.")));
         }
         match core.log.run(run.id) {
             Ok(Some(now)) if now.ended() => return Err(Stop::Here),

@@ -4,11 +4,12 @@ use super::Core;
 use super::core::cannot_read;
 use super::intake::{named_run, stack_for};
 use crate::command::Query;
-use crate::command::{Request, Value};
+use crate::command::{Request, Value, closest};
 use crate::domain::card::Card;
 use crate::domain::event::Subject;
 use crate::domain::ids::Position;
 use crate::domain::invocation::Invocation;
+use crate::domain::names::ServiceName;
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::procedures::planner::cannot_look;
 use crate::report;
@@ -38,13 +39,17 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
             let history = core.log.history(&target, &word.service).map_err(|e| cannot_read(&e))?;
             if history.releases.is_empty() {
                 let known = core.services.lock().ok().and_then(|s| s.get(&stack.name).cloned()).unwrap_or_default();
-                let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+                let names: Vec<&str> = known.iter().map(ServiceName::as_str).collect();
+                let next = match closest(word.service.as_str(), names.iter().copied()).first() {
+                    Some(near) if *near != word.service.as_str() => format!("/releases {near}"),
+                    _ => "/status".to_owned(),
+                };
                 return Err(Trouble::new(
                     TroubleKind::NotFound,
-                    format!("nothing is on record for {} on {target}.", word.service),
+                    format!("Nothing is on record for {} on {target}.", word.service),
                 )
                 .say(format!("It has: {}.", names.join(", ")))
-                .try_this("/status"));
+                .try_this(next));
             }
             let mut gone = Vec::new();
             let host = core.host(&target.host)?;

@@ -7,7 +7,7 @@ use crate::domain::card::{Card, Line, Tone, code, strong, text};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::ids::ReleaseId;
 use crate::domain::names::{ServiceName, Target};
-use crate::domain::release::{History, Origin};
+use crate::domain::release::{History, Origin, Wanted};
 use crate::domain::run::{RunState, Status, name_of};
 use crate::domain::text::{shorten, visible};
 use crate::store::Record;
@@ -53,7 +53,11 @@ pub fn releases(target: &Target, service: &ServiceName, history: &History, gone:
         line.push(text(format!(" {}", words.join(", "))));
         card = card.line(line);
     }
-    card.button("Roll back", format!("/rollback image {service}"))
+    let running = history.current.and_then(|id| history.get(id)).map(|r| &r.handles.fingerprint);
+    match running.map(|running| history.choose(&Wanted::Previous, running)) {
+        Some(Ok(_)) => card.button("Roll back", format!("/rollback image {service}")),
+        Some(Err(_)) | None => card,
+    }
 }
 
 /// `/status`.
@@ -227,7 +231,7 @@ fn record_words(event: &Event) -> String {
         Event::ApprovalAsked { needs, expires, .. } => {
             format!(": {} from {} until {}", needs.count, needs.role, date_time(*expires))
         }
-        Event::Approved { by, account, reason, .. } => format!(" by {by} ({account}) {reason}"),
+        Event::Approved { by, account, reason, .. } => with_reason(format!(" by {by} ({account})"), reason),
         Event::Granted { approval } => format!(" {approval}"),
         Event::RunClaimed { target, .. } => format!(" {target}"),
         Event::StepIntent { step }
@@ -250,6 +254,10 @@ fn record_words(event: &Event) -> String {
     shorten(&words, 160)
 }
 
+fn with_reason(words: String, reason: &str) -> String {
+    if reason.is_empty() { words } else { format!("{words}: {reason}") }
+}
+
 fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done => "done".to_owned(),
@@ -258,7 +266,7 @@ fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Void { differences } => format!("void, {}", differences.join("; ")),
         Outcome::DryRun => "only a plan".to_owned(),
         Outcome::Refused { why, .. } => format!("refused, {why}"),
-        Outcome::Denied { by, reason } => format!("denied by {by} {reason}"),
+        Outcome::Denied { by, reason } => with_reason(format!("denied by {by}"), reason),
         Outcome::Expired => "expired".to_owned(),
         Outcome::Cancelled { by } => format!("cancelled by {by}"),
     }

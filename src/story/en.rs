@@ -15,6 +15,9 @@ use crate::procedures::decide::describe;
 /// Characters of a cause on a run's card: two rows of a phone.
 const CAUSE_MAX: usize = 80;
 
+/// Characters of a reason before the fold: with `because` two rows of a phone.
+const REASON_SHOWN: usize = 72;
+
 /// `3.2 s`, `4:05`, `2 h 10 min`: short, readable, never more exact than useful.
 pub fn duration(from: Timestamp, to: Timestamp) -> String {
     milliseconds(u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0))
@@ -65,10 +68,7 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
         asked.extend([text(", approved by "), strong(names.join(", "))]);
     }
     // What has to be weighed stands open until the first step; from then on what happens does.
-    let mut weighed = Vec::new();
-    if !plan.reason.is_empty() {
-        weighed.push(vec![text("because "), text(&plan.reason)]);
-    }
+    let mut weighed = Vec::from_iter(reason_line(plan));
     weighed.extend(planned.notes.warnings.iter().map(|w| vec![text("! "), text(w)]));
     if run.steps.is_empty() {
         card = card.line(asked);
@@ -98,6 +98,7 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
         card = card.line(asked).detail(vec![text("on "), code(&plan.target)]);
         card.details.extend(weighed);
     }
+    card.details.extend(whole_reason(plan));
     card = card.detail(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
     // The whole of a long cause stands in the reply that told it.
     let status = status_line(run, now).into_iter().map(|span| match span {
@@ -112,6 +113,16 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     } else {
         card.button("Cancel", format!("/cancel {}", run.id))
     }
+}
+
+/// Why, as much of it as fits before the fold.
+fn reason_line(plan: &Plan) -> Option<Line> {
+    (!plan.reason.is_empty()).then(|| vec![text("because "), text(shorten(&plan.reason, REASON_SHOWN))])
+}
+
+/// All of a reason that does not fit there.
+fn whole_reason(plan: &Plan) -> Option<Line> {
+    (plan.reason.chars().count() > REASON_SHOWN).then(|| vec![text("because "), text(&plan.reason)])
 }
 
 /// How long people will notice, before anything is done.
@@ -315,9 +326,8 @@ pub fn question(run: &RunState, approval: &Approval) -> Card {
             }
         }
         if !decided {
-            if !planned.plan.reason.is_empty() {
-                card = card.line(vec![text("because "), text(&planned.plan.reason)]);
-            }
+            card.lines.extend(reason_line(&planned.plan));
+            card.details.extend(whole_reason(&planned.plan));
             for warning in &planned.notes.warnings {
                 card = card.line(vec![text("! "), text(warning)]);
             }
