@@ -49,8 +49,11 @@ pub struct Limits {
     clock: Wall,
     door: Limiter,
     commands: Mutex<HashMap<String, Limiter>>,
-    counted: Mutex<HashMap<(String, String, String), (Account, Counted)>>,
+    counted: Mutex<HashMap<Refused, (Account, Counted)>>,
 }
+
+/// Surface, account, and what was refused.
+type Refused = (String, String, String);
 
 fn quota(count: u32, per: Duration) -> Quota {
     let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);

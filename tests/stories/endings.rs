@@ -35,10 +35,7 @@ fn a_question_that_nobody_answers_expires_and_a_late_vote_is_told_so() {
 #[test]
 fn an_approval_survives_a_restart_of_the_bot() {
     let night = asking();
-    let run = night.live(async |bot| {
-        let run = bot.rollback(AMAL, ROLLBACK, waits).await;
-        run
-    });
+    let run = night.live(async |bot| bot.rollback(AMAL, ROLLBACK, waits).await);
     let run = night.live(async |bot| {
         bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
         bot.run_until(run.id, at_rest).await

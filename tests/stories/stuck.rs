@@ -8,7 +8,6 @@ use sternway::agent::Act;
 use sternway::domain::event::Outcome;
 use sternway::domain::plan::StepAction;
 use sternway::domain::run::{RunState, Status};
-use sternway::store::Log;
 
 use crate::broken_hands::{Broken, Mended};
 use crate::cast::{answer, done, log_of, masked, orders, outcome, over, question, stands, undone, waits};

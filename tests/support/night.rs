@@ -102,6 +102,12 @@ impl Prober for Ports {
 
 pub const API: u16 = 3000;
 
+/// In memory where there is such a place: the agent syncs every file, and nobody pulls a plug in a simulated night.
+fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 impl Night {
     /// A shop whose API runs 1.1 now and ran 1.0, with these behaviours; nothing is on record yet.
     pub fn new(old: Behaviour, new: Behaviour) -> Self {
@@ -119,7 +125,7 @@ impl Night {
         for (service, ports) in [("db", vec![]), ("api", vec![(API, 3000)]), ("web", vec![(8080, 80)])] {
             engine.compose(&ComposeService::new("shop", service, &format!("shop/{service}:1.0"), &ports)).unwrap();
         }
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         std::fs::create_dir(folder.path().join("shop")).unwrap();
         std::fs::write(folder.path().join("shop/.env"), "# the shop\nAPI_IMAGE=shop/api:1.0\nWEB_PORT=8080\n").unwrap();
         Self {
