@@ -38,3 +38,12 @@ mod refusals;
 
 #[path = "stories/targets.rs"]
 mod targets;
+
+#[path = "stories/waiting.rs"]
+mod waiting;
+
+#[path = "stories/again.rs"]
+mod again;
+
+#[path = "stories/record.rs"]
+mod record;

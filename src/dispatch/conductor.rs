@@ -11,7 +11,7 @@ use crate::command::{Action, ApprovalRule, Request, Value, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{Position, RunId};
 use crate::domain::invocation::Invocation;
 use crate::domain::plan::{Plan, PlanNotes, Settings};
 use crate::domain::run::{RunState, Status};
@@ -71,8 +71,18 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
     tasks.spawn(async move {
         use tracing::Instrument;
         let span = tracing::info_span!("run", run.id = %run);
-        advance(&core, run, invocation.as_ref()).instrument(span).await;
+        let seen = advance(&core, run, invocation.as_ref()).instrument(span).await;
         core.release(run);
+        // Something may have come between the last look and the release, such as the last vote. When nothing has, the
+        // run stopped for another reason, such as a log that cannot be written, and the next tick tries again.
+        if let Ok(Some(state)) = core.log.run(run)
+            && Some(state.last) != seen
+            && matches!(state.status, Status::Planned)
+            && state.agreed()
+            && !state.dry_run
+        {
+            go_on(&core, run, None);
+        }
     });
 }
 
@@ -84,19 +94,21 @@ fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
     }
 }
 
-async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
+/// Gives the run's last record at the last look.
+async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) -> Option<Position> {
     loop {
         let run = match core.log.run(id) {
             Ok(Some(run)) => run,
-            Ok(None) => return,
+            Ok(None) => return None,
             Err(error) => {
                 tracing::error!(%error, "the run cannot be read");
-                return;
+                return None;
             }
         };
+        let seen = Some(run.last);
         match step(core, &run).await {
             Ok(()) => {}
-            Err(Stop::Here) => return,
+            Err(Stop::Here) => return seen,
             Err(Stop::Refused(trouble)) => {
                 let outcome = Outcome::Refused { kind: trouble.kind.as_str().to_owned(), why: trouble.message.clone() };
                 if let Err(error) = core.record(id, vec![Event::Ended { outcome }]).await {
@@ -107,14 +119,14 @@ async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
                 if let Some(invocation) = invocation.cloned().or_else(on_record) {
                     core.answer(&invocation, trouble.to_card()).await;
                 }
-                return;
+                return seen;
             }
             Err(Stop::Unwritten(error)) => {
                 tracing::error!(%error, "the run stops here: the record cannot be written");
                 if let Some(invocation) = invocation {
                     core.answer(invocation, cannot_record(&error).to_card()).await;
                 }
-                return;
+                return seen;
             }
         }
     }

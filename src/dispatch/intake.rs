@@ -78,8 +78,14 @@ fn first_of_its_kind(core: &Core, invocation: &Invocation, same: &str) -> bool {
     core.limits.count(&invocation.account, same, &crate::domain::text::visible(&invocation.text))
 }
 
+/// `12 s`, `2:05 min`; rounded up, so that it is not too early.
+fn wait_words(wait: Duration) -> String {
+    let s = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+    if s < 60 { format!("{s} s") } else { en::milliseconds(s.saturating_mul(1000)) }
+}
+
 fn too_often(wait: Duration) -> Trouble {
-    Trouble::new(TroubleKind::Limited, format!("That was too often. Try again in {} s.", wait.as_secs().max(1)))
+    Trouble::new(TroubleKind::Limited, format!("That was too often. Try again in {}.", wait_words(wait)))
 }
 
 fn slow(limit: Duration) -> Trouble {
@@ -144,7 +150,7 @@ async fn begin(
             }
             conductor::go_on(core, run, Some(invocation.clone()));
             if dry_run {
-                answer_with_plan(core, invocation, run);
+                answer_with_plan(core, invocation, run, request);
             }
             Ok(())
         }
@@ -160,7 +166,8 @@ async fn begin(
 }
 
 /// Shows a dry run's plan to whoever asked, once it is there. A refusal is answered by the conductor.
-fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId) {
+fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId, request: &Request) {
+    let wet = Request { dry_run: false, policy: request.spec.clone(), ..request.clone() }.line();
     let core = Arc::clone(core);
     let invocation = invocation.clone();
     let tasks = core.tasks.clone();
@@ -171,7 +178,8 @@ fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId) {
             match core.log.run(run) {
                 Ok(Some(state)) if state.ended() => {
                     if state.plan.is_some() {
-                        core.answer(&invocation, en::run_card(&state, core.clock.now(), None)).await;
+                        let card = en::run_card(&state, core.clock.now(), None).button("Do it", wet.clone());
+                        core.answer(&invocation, card).await;
                     }
                     return;
                 }
@@ -208,6 +216,7 @@ pub fn stack_for<'c>(
         Some(name) => core.config.stack(name).ok_or_else(|| {
             Trouble::new(TroubleKind::NotFound, format!("No stack is called {name}."))
                 .say(format!("There is: {}.", known()))
+                .try_this("/status")
         }),
         None => core.config.stack_of(&invocation.place).ok_or_else(|| {
             Trouble::usage("This channel has no stack of its own; say which.")

@@ -104,6 +104,9 @@ pub enum NoTarget {
     AlreadyThere(ReleaseId),
 }
 
+/// A word of so many hex digits that is nobody's tag is the beginning of a digest, as cards show it.
+const SHORT_DIGEST: usize = 12;
+
 /// Name of the subject that the records of one service's releases belong to.
 pub fn subject_key(target: &Target, service: &ServiceName) -> String {
     format!("{target}/{service}")
@@ -199,7 +202,14 @@ impl History {
                     })
                     .collect()
             }
-            Wanted::Tag(tag) => self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect(),
+            Wanted::Tag(tag) => {
+                let tagged: Vec<&Release> =
+                    self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect();
+                if tagged.is_empty() && tag.len() >= SHORT_DIGEST && tag.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return self.choose(&Wanted::Digest(tag.to_ascii_lowercase()), running);
+                }
+                tagged
+            }
             Wanted::At(moment) => {
                 let starts = |r: &'_ Release| r.back.iter().chain([&r.since]).filter(|t| *t <= moment).max().copied();
                 let running = self.releases.iter().filter_map(|r| Some((starts(r)?, r))).max_by_key(|(at, _)| *at);

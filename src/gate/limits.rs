@@ -44,12 +44,15 @@ pub struct Counted {
     pub last: String,
 }
 
+/// Surface and id of an account, and the kind of refusal.
+type CountKey = (String, String, String);
+
 /// All limits of one bot.
 pub struct Limits {
     clock: Wall,
     door: Limiter,
     commands: Mutex<HashMap<String, Limiter>>,
-    counted: Mutex<HashMap<(String, String, String), (Account, Counted)>>,
+    counted: Mutex<HashMap<CountKey, (Account, Counted)>>,
 }
 
 fn quota(count: u32, per: Duration) -> Quota {

@@ -57,20 +57,20 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
         card = card.line(line);
     }
     let mut asked = vec![text("asked by "), strong(plan.requester.to_string())];
+    if run.steps.is_empty() {
+        asked.extend([text(" on "), code(&plan.target)]);
+    }
     if let Some(approval) = run.approval.as_ref().filter(|a| !a.votes.is_empty()) {
         let names: Vec<String> = approval.votes.iter().map(|v| v.by.to_string()).collect();
         asked.extend([text(", approved by "), strong(names.join(", "))]);
     }
     // What has to be weighed stands open until the first step; from then on what happens does.
-    let mut weighed = vec![vec![text("on "), code(&plan.target)]];
+    let mut weighed = Vec::new();
     if !plan.reason.is_empty() {
         weighed.push(vec![text("because "), text(&plan.reason)]);
     }
     weighed.extend(planned.notes.warnings.iter().map(|w| vec![text("! "), text(w)]));
     if run.steps.is_empty() {
-        let on = weighed.remove(0);
-        asked.push(text(" "));
-        asked.extend(on);
         card = card.line(asked);
         card.lines.extend(weighed);
         if let Some((least, most)) = planned.notes.gap_ms.filter(|_| !run.ended() || run.dry_run) {
@@ -96,7 +96,7 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             }
             card = card.line(line);
         }
-        card = card.line(asked);
+        card = card.line(asked).detail(vec![text("on "), code(&plan.target)]);
         card.details.extend(weighed);
     }
     card = card.detail(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
@@ -329,7 +329,10 @@ pub fn question(run: &RunState, approval: &Approval) -> Card {
     let Actor::Person(_) = run.requester else {
         return finish_question(card, approval, decided, run);
     };
-    card = card.line(vec![strong(run.requester.to_string()), text(" asked and cannot approve it")]);
+    card = card.line(vec![
+        strong(run.requester.to_string()),
+        text(if decided { " asked" } else { " asked and cannot approve it" }),
+    ]);
     finish_question(card, approval, decided, run)
 }
 

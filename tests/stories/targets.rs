@@ -58,7 +58,8 @@ fn a_target_is_named_by_release_tag_reference_digest_or_time() {
             ("to shop/api:1.1".to_owned(), "shop/api:1.1"),
             (format!("to {image}"), "shop/api:1.0"),
             (format!("to {}", &image[..19]), "shop/api:1.0"),
-            (format!("to {}", first.handles.fingerprint), "shop/api:1.0"),
+            (format!("to sha256:{}", first.handles.fingerprint), "shop/api:1.0"),
+            (format!("to {}", first.handles.fingerprint.short()), "shop/api:1.0"),
             ("to @01:30".to_owned(), "shop/api:1.0"),
             ("to @01:50".to_owned(), "shop/api:1.1"),
         ] {
