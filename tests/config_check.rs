@@ -178,9 +178,9 @@ fn the_check_warns_when_nobody_has_a_role_or_too_few_can_agree() {
     assert!(nobody.contains("nobody can say /rollback image: it needs the role on-call"), "{nobody}");
     assert!(nobody.contains("/rollback image can never be approved"), "{nobody}");
 
-    let typo = warned(&people(&[("a", "\"on-call\""), ("b", "\"approver\"")]));
-    assert!(typo.contains("people have the role on-call: is it meant?"), "{typo}");
-    assert!(typo.contains("the role on-call allows nothing: no command asks for it; is on-call meant?"), "{typo}");
+    let typo = warned(&people(&[("a", "\"oncall\""), ("b", "\"approver\"")]));
+    assert!(typo.contains("people have the role oncall: is it meant?"), "{typo}");
+    assert!(typo.contains("the role oncall allows nothing: no command asks for it; is on-call meant?"), "{typo}");
 
     let alone = warned(&people(&[("a", "\"on-call\", \"approver\""), ("b", "\"on-call\"")]));
     assert!(alone.contains("said by a can never be approved"), "{alone}");

@@ -31,7 +31,7 @@ use samples::*;
 const GOLDEN: &str = include_str!("golden/records.jsonl");
 
 /// Raised together with a new line in the golden file.
-const TYPES: usize = 29;
+const TYPES: usize = 30;
 
 /// Number of a type. No `_`: a new variant does not compile until it stands here, and the test below then
 /// asks for its golden line.
@@ -41,6 +41,7 @@ fn number(event: &Event) -> usize {
         Event::Started { .. } => 1,
         Event::Stopped => 2,
         Event::IndexRebuilt { .. } => 3,
+        Event::NewEpoch { .. } => 29,
         Event::Invoked { .. } => 4,
         Event::Said { .. } => 5,
         Event::Refused { .. } => 6,
@@ -169,12 +170,13 @@ fn every_type(text: &str, n: u32) -> Vec<Event> {
         },
         Event::Stopped,
         Event::IndexRebuilt { why: text() },
+        Event::NewEpoch { epoch: u64::from(n), by: text() },
         Event::Invoked {
             invocation: heard.clone(),
             actor: sternway::domain::actor::Actor::Trigger(text()),
             command: text(),
             target: Some(shop.clone()),
-            dry_run: n % 2 == 1,
+            dry_run: n.is_multiple_of(2),
         },
         Event::Said { invocation: heard, actor: Some(sternway::domain::actor::Actor::System) },
         Event::Said { invocation: invocation("e", "/deny"), actor: None },
@@ -249,6 +251,7 @@ fn wire(event: Event, at: Timestamp) -> Wire {
         Event::Genesis { .. }
         | Event::Started { .. }
         | Event::Stopped
+        | Event::NewEpoch { .. }
         | Event::IndexRebuilt { .. }
         | Event::Refused { .. }
         | Event::RefusalsCounted { .. } => None,

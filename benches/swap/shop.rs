@@ -1,9 +1,11 @@
 //! The sample product, brought up by the real docker-compose in a folder, under a name and with images of its
 //! own, so that several can live on one engine; and taken away again, also after a failure.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -42,7 +44,7 @@ impl Shop {
     /// on `1.0`. `id` must be unlike that of every other shop on this engine, and fit for a project name.
     pub(crate) fn up(product: &Path, id: &str) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("sternway-{id}"));
-        std::fs::create_dir_all(&folder)?;
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let [api_port, web_port] = free_ports()?;
         let shop = Self { id: id.to_owned(), folder, api_port, compose: compose_command()? };
         for (role, version) in SERVICES.map(|role| (role, "1.0")).into_iter().chain([("api", "1.1")]) {
@@ -69,18 +71,46 @@ impl Shop {
         let (given, wall) = (Instant::now(), SystemClock.now());
         self.compose(&["up", "-d", "--no-deps", "api"], Some(&self.image("api", version)))?;
         let returned = given.elapsed();
-        let container = text(&self.compose(&["ps", "-q", "api"], None)?);
-        let format = "{{.Config.Image}} {{.State.StartedAt}}";
-        let told = text(&run(docker(&["inspect", "--format", format, &container]))?);
-        let (image, at) = told.split_once(' ').ok_or("docker inspect told nothing")?;
-        if image != self.image("api", version) {
-            return Err(format!("{container} runs {image}").into());
-        }
-        let started = Duration::try_from(at.parse::<Timestamp>()?.duration_since(wall))?;
+        let started = Duration::try_from(self.started_at(version)?.duration_since(wall))?;
         Ok(ComposeSwap { given, started, returned })
     }
 
-    fn image(&self, role: &str, version: &str) -> String {
+    /// When the engine started the API's one container, which has to run that version.
+    pub(crate) fn started_at(&self, version: &str) -> Result<Timestamp> {
+        let of_project = format!("label=com.docker.compose.project={}", self.id);
+        let of_service = "label=com.docker.compose.service=api";
+        let list = ["ps", "-q", "--no-trunc", "--filter", &of_project, "--filter", of_service];
+        let container = text(&run(docker(&list))?);
+        // By id: a tag may have been moved.
+        let format = "{{.Image}} {{.State.StartedAt}}";
+        let told = text(&run(docker(&["inspect", "--format", format, &container]))?);
+        let (image, at) = told.split_once(' ').ok_or("docker inspect told nothing")?;
+        let wanted = text(&run(docker(&["image", "inspect", "--format", "{{.Id}}", &self.image("api", version)]))?);
+        if image != wanted {
+            return Err(format!("{container} runs {image}, not {wanted}").into());
+        }
+        Ok(at.parse()?)
+    }
+
+    /// The Compose project's name.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The Compose project's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Engine and compose, in a line.
+    pub(crate) fn engine(&self) -> Result<String> {
+        let engine = text(&run(docker(&["version", "--format", "{{.Server.Version}}"]))?);
+        let compose = text(&self.compose(&["version", "--short"], None)?);
+        Ok(format!("Docker engine {engine}, {} {compose}", self.compose.join(" ")))
+    }
+
+    /// Reference of an image.
+    pub(crate) fn image(&self, role: &str, version: &str) -> String {
         format!("sternway-demo-{}/{role}:{version}", self.id)
     }
 
@@ -111,10 +141,20 @@ impl Drop for Shop {
         {
             eprintln!("the shop {} is not down: {error}", self.id);
         }
-        let images = SERVICES.map(|role| self.image(role, "1.0")).into_iter().chain([self.image("api", "1.1")]);
-        for image in images {
-            // Absent when the building failed.
-            let _ = run(docker(&["rmi", "--force", &image]));
+        // What keeps releases from being pruned carries the label of its image.
+        let ours = format!("label=io.sternway.demo={}", self.id);
+        for (list, remove) in [
+            (["ps", "-aq", "--no-trunc", "--filter", &ours], ["rm", "--force"]),
+            (["images", "-q", "--no-trunc", "--filter", &ours], ["rmi", "--force"]),
+        ] {
+            let found = run(docker(&list)).map(|output| text(&output)).unwrap_or_default();
+            let ids: BTreeSet<&str> = found.lines().collect();
+            let all: Vec<&str> = remove.into_iter().chain(ids.iter().copied()).collect();
+            if !ids.is_empty()
+                && let Err(error) = run(docker(&all))
+            {
+                eprintln!("something of the shop {} is left: {error}", self.id);
+            }
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }

@@ -39,6 +39,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Between two looks at what may have expired.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Ticks between two attempts to wake what sleeps.
+const TICKS_PER_WAKE: u32 = 5;
+
 /// Ticks between two records of counted refusals.
 const TICKS_PER_COUNT: u32 = 60;
 
@@ -175,14 +178,14 @@ impl Bot {
     }
 }
 
-/// Epoch of the newest start on record, 1 in a new log.
-fn last_epoch(log: &SharedLog) -> u64 {
+/// Epoch of the newest start (or of the newest `store new-epoch`) on record, 1 in a new log.
+pub(super) fn last_epoch(log: &SharedLog) -> u64 {
     let mut end = log.head().position.0 + 1;
     while end > 0 {
         let from = end.saturating_sub(PAGE);
         let page = log.read(Position(from), usize::try_from(end - from).unwrap_or(usize::MAX)).unwrap_or_default();
         let found = page.iter().rev().find_map(|r| match r.event {
-            Event::Started { epoch, .. } => Some(epoch),
+            Event::Started { epoch, .. } | Event::NewEpoch { epoch, .. } => Some(epoch),
             _ => None,
         });
         if let Some(epoch) = found {
@@ -206,7 +209,11 @@ async fn tick(core: Arc<Core>) {
         for run in core.log.open_runs().unwrap_or_default() {
             let expired = run.open_approval().is_some_and(|a| now >= a.expires);
             let waits_for_nobody = matches!(run.status, Status::Planned) && run.agreed() && !run.dry_run;
-            if expired || waits_for_nobody || matches!(run.status, Status::Requested) {
+            // What nothing will wake any more: a last vote that came while its task was ending, a record that could not be
+            // written.
+            let asleep =
+                ticks.is_multiple_of(TICKS_PER_WAKE) && (waits_for_nobody || matches!(run.status, Status::Requested));
+            if expired || asleep {
                 conductor::go_on(&core, run.id, None);
             }
         }

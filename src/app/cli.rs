@@ -35,6 +35,9 @@ enum Command {
         /// The config file.
         #[arg(long, default_value = "config/sternway.toml")]
         config: PathBuf,
+        /// Only asks whether the bot answers; exit code 0 if so. Leaves no record.
+        #[arg(long)]
+        ping: bool,
     },
     /// Plays a bad night and its rollback, on a real Docker engine if there is one.
     Demo {
@@ -51,10 +54,25 @@ enum Command {
         #[arg(long, default_value = "good", hide = true)]
         previous: String,
     },
+    /// Work on the store itself; the bot must be stopped.
+    Store {
+        #[command(subcommand)]
+        what: Store,
+    },
     /// Looks at the record without a running bot or a database.
     Audit {
         #[command(subcommand)]
         what: Audit,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Store {
+    /// After the store was restored from a backup: agents have seen newer messages and refuse everything until then.
+    NewEpoch {
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
     },
 }
 
@@ -87,6 +105,7 @@ enum Audit {
 
 /// Reads the arguments and does what they say. The exit code is 0 when it went well, 1 when it did not, 2 when it was
 /// not understood.
+#[allow(clippy::print_stderr)] // a command of the terminal
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -100,7 +119,8 @@ pub fn run() -> ExitCode {
         match cli.command {
             Command::Serve { config } => super::serve::serve(&config).await,
             Command::Check { config } => super::check::check(&config),
-            Command::Console { socket, config } => super::serve::console(socket, &config).await,
+            Command::Console { socket, config, ping } => super::serve::console(socket, &config, ping).await,
+            Command::Store { what: Store::NewEpoch { config } } => super::serve::new_epoch(&config).await,
             Command::Demo { play_only, simulated, product, previous } => {
                 let previous = crate::demo::Previous::named(&previous);
                 crate::demo::play(crate::demo::Options {

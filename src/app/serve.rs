@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
 
-use super::bot::{Bot, Parts};
+use super::bot::{Bot, Parts, last_epoch};
 use super::cli::{docker_host, env};
 use crate::agent::docker::DockerEngine;
 use crate::agent::engine::Engine;
@@ -22,8 +22,10 @@ use crate::chat::console::server::{ConsoleOptions, ConsoleServer, Limits};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::dispatch::Host;
+use crate::domain::event::Event;
 use crate::domain::names::HostName;
 use crate::store::files::{FileLog, OpenOptions};
+use crate::store::{About, Draft, Log};
 use crate::telemetry;
 
 /// Runs the bot until SIGTERM or SIGINT.
@@ -160,7 +162,7 @@ async fn told_to_stop() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When no bot listens or the terminal cannot be used.
-pub async fn console(socket: Option<PathBuf>, config: &Path) -> anyhow::Result<ExitCode> {
+pub async fn console(socket: Option<PathBuf>, config: &Path, ping: bool) -> anyhow::Result<ExitCode> {
     let socket = match socket {
         Some(socket) => socket,
         None => {
@@ -173,8 +175,34 @@ pub async fn console(socket: Option<PathBuf>, config: &Path) -> anyhow::Result<E
                 .socket
         }
     };
+    if ping {
+        crate::chat::console::client::ping(&client_options(socket)).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let ended = run_client(client_options(socket)).await?;
     Ok(ended.into())
+}
+
+/// `sternway store new-epoch`: one record that raises the epoch of all tokens.
+///
+/// # Errors
+/// When the store is in use, damaged or cannot be written.
+#[allow(clippy::print_stdout)] // a command of the terminal
+pub async fn new_epoch(config: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config)
+        .map_err(|problems| anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let options = OpenOptions::new(Arc::clone(&clock), env!("CARGO_PKG_VERSION"), hostname());
+    let (log, _) = FileLog::open(&config.sternway.store, options)?;
+    let log: Arc<FileLog> = Arc::new(log);
+    let epoch = last_epoch(&(Arc::clone(&log) as _)) + 1;
+    let by = format!("uid:{}", rustix::process::getuid().as_raw());
+    let draft = Draft { about: About::Log, at: clock.now(), event: Event::NewEpoch { epoch, by } };
+    let written = log.append(None, vec![draft]).await;
+    log.close();
+    written?;
+    println!("epoch {epoch}: agents follow this store again. Start Sternway.");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What the terminal of this process wants.

@@ -1,5 +1,6 @@
 //! One person in front of the console, played by the demo: says lines over the real socket and shows what comes back.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use anyhow::{Context, bail};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::chat::console::draw::{Drawing, Look, answer, notice};
@@ -22,16 +23,29 @@ const LINE_LIMIT: usize = 1024 * 1024;
 /// Longest wait for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
+/// Longest wait for a message that the bot has to say.
+const SHOWN_LIMIT: Duration = Duration::from_secs(30);
+
 /// The terminal, shared by all seats.
 #[derive(Clone)]
 pub(super) struct Screen {
     drawing: Arc<Mutex<Drawing>>,
     look: Look,
+    /// Keys of the messages that stand on it.
+    shown: Arc<watch::Sender<BTreeSet<String>>>,
 }
 
 impl Screen {
     pub(super) fn new(look: Look) -> Self {
-        Self { drawing: Arc::default(), look }
+        Self { drawing: Arc::default(), look, shown: Arc::new(watch::Sender::new(BTreeSet::new())) }
+    }
+
+    /// Waits until a message stands on the screen, so that nobody on it answers what the visitor has not read.
+    pub(super) async fn shown(&self, key: &str) -> anyhow::Result<()> {
+        let mut keys = self.shown.subscribe();
+        let there = tokio::time::timeout(SHOWN_LIMIT, keys.wait_for(|keys| keys.contains(key))).await;
+        there.with_context(|| format!("the message {key} was never shown"))?.context("the screen is gone")?;
+        Ok(())
     }
 
     /// Words of the demo itself.
@@ -79,6 +93,9 @@ impl Seat {
                         if !text.trim().is_empty() {
                             shown.print(&text);
                         }
+                        shown.shown.send_modify(|keys| {
+                            keys.insert(message.key);
+                        });
                     }
                     Ok(FromServer::Answer { id, card, .. }) => {
                         shown.print(&answer(&card, shown.look));

@@ -13,7 +13,6 @@ use crate::app::bot::{Bot, Parts};
 use crate::app::check;
 use crate::app::serve::{client_options, open_console};
 use crate::chat::console::client::run_client;
-use crate::chat::console::draw::Look;
 use crate::clock::{Clock, SystemClock};
 use crate::dispatch::Core;
 use crate::domain::event::{Event, Outcome, Subject};
@@ -41,7 +40,7 @@ pub(super) async fn play(theatre: &Theatre, previous: Previous, stay: bool) -> a
     let config = theatre.config()?;
     let socket = config.sternway.socket.clone();
     let options = client_options(socket.clone());
-    let screen = Screen::new(Look { colour: options.colour, width: options.width });
+    let screen = Screen::new(options.look());
     screen.say(&format!("A shop on {}: web → api → db. It runs version 1.0.", theatre.describe()));
     theatre.bring_up().await?;
 
@@ -111,6 +110,7 @@ async fn tell(theatre: &Theatre, bot: &Bot, screen: &Screen, previous: Previous)
     let (_, first_answer) = layla.say("/rollback image api because 1.1 answers with errors").await?;
     let run = waiting(core).await?;
     let approval = run.approval.as_ref().map(|a| a.id).context("nobody was asked")?;
+    screen.shown(&format!("{}/{approval}", run.id)).await?;
     screen.say("Nobody approves their own request:");
     layla.say(&format!("/approve {approval}")).await?;
     let approved = Instant::now();
@@ -121,6 +121,7 @@ async fn tell(theatre: &Theatre, bot: &Bot, screen: &Screen, previous: Previous)
         "the rollback did not succeed: {}",
         crate::report::status_word(&run)
     );
+    screen.shown(&format!("{}/{}", run.id, run.last)).await?;
 
     screen.say("The rollback says that it worked. Is it so, asked from outside?");
     stays_well(core).await?;

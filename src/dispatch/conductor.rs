@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::Core;
 use super::core::cannot_record;
 use crate::clock::closed;
-use crate::command::Request;
-use crate::command::{Action, ApprovalRule, Waived};
+use crate::command::{Action, ApprovalRule, Request, Value, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
@@ -68,14 +67,6 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
         let span = tracing::info_span!("run", run.id = %run);
         advance(&core, run, invocation.as_ref()).instrument(span).await;
         core.release(run);
-        // Something may have come between the last look and the release, such as the last vote.
-        if let Ok(Some(state)) = core.log.run(run)
-            && matches!(state.status, Status::Planned)
-            && state.agreed()
-            && !state.dry_run
-        {
-            go_on(&core, run, None);
-        }
     });
 }
 
@@ -263,11 +254,9 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     if matches!(holder.status, Status::Stuck { .. }) {
         return trouble.say("It is stuck and waits for a person.").try_this(format!("/runs show {}", holder.id));
     }
-    let words = crate::domain::text::visible(&run.words);
-    let again = match words.split_once(" because ") {
-        Some((command, reason)) => format!("{command} and wait because {reason}"),
-        None => format!("{words} and wait"),
-    };
+    let Ok(mut request) = understand(core, run) else { return trouble };
+    request.arguments.set("and", Value::Choice("wait".to_owned()));
+    let again = request.line();
     trouble.say("Wait for it, or look at it.").try_this(again).try_this(format!("/runs show {}", holder.id))
 }
 
@@ -290,7 +279,8 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         super::ways_out::lead_out(core, run, &planned.plan).await?;
         return Err(Stop::Here);
     }
-    core.log.reserve(planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS)?;
+    let room = planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS;
+    core.log.reserve(room).map_err(|e| cannot_record(&e))?;
     let claim = Event::RunClaimed {
         target: planned.plan.target.clone(),
         plan_hash: planned.hash.clone(),

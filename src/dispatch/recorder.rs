@@ -83,7 +83,14 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
     let mut unproven = false;
     for (service, container) in single_containers(&facts) {
         let Ok(history) = core.log.history(&target, service) else { continue };
-        let brought_by = brought.get(&(service.clone(), container.image.fingerprint.clone())).copied();
+        let mut container = container.clone();
+        let mut brought_by = None;
+        if let Some((run, reference)) = brought.get(&(service.clone(), container.image.fingerprint.clone())) {
+            brought_by = Some(*run);
+            // A container that we made was made from the image's id; the plan had the team's name for it.
+            container.image.reference.clone_from(reference);
+        }
+        let container = &container;
         if let Some(event) = notice(&target, service, container, &history, brought_by, core.clock.now())
             && !write(core, &target, service, event).await
         {
@@ -111,7 +118,8 @@ fn single_containers(facts: &StackFacts) -> impl Iterator<Item = (&ServiceName, 
     })
 }
 
-/// What a container says about the releases of its service; `None` when it is known already.
+/// What a container says about the releases of its service; `None` when it is known already. `brought_by` is the run that
+/// went to this image although it was not on record.
 pub fn notice(
     target: &Target,
     service: &ServiceName,
@@ -120,7 +128,6 @@ pub fn notice(
     brought_by: Option<RunId>,
     now: Timestamp,
 ) -> Option<Event> {
-    let origin = brought_by.map_or(Origin::Compose, |run| Origin::Run { run });
     let runs = matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Exited);
     if !runs {
         return None;
@@ -132,21 +139,22 @@ pub fn notice(
             service: service.clone(),
             release: known.id,
             spec: container.spec.clone(),
-            origin,
+            // A run that goes back writes this record itself, together with its end; so it was somebody else.
+            origin: Origin::Compose,
         }),
         None => Some(Event::ReleaseSeen {
             target: target.clone(),
             service: service.clone(),
             handles: container.image.clone(),
             spec: container.spec.clone(),
-            origin,
+            origin: brought_by.map_or(Origin::Compose, |run| Origin::Run { run }),
             since: container.started.unwrap_or(now),
         }),
     }
 }
 
-/// The newest finished run for each image it brought to a service.
-fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Fingerprint), RunId> {
+/// The newest finished run for each image it brought to a service, with the reference its plan had for it.
+fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Fingerprint), (RunId, String)> {
     let mut out = BTreeMap::new();
     for run in core.log.runs(RUNS_BACK).unwrap_or_default() {
         let done = matches!(&run.status, Status::Ended { outcome: crate::domain::event::Outcome::Done, .. });
@@ -155,7 +163,8 @@ fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Finge
         }
         for step in run.plan.iter().flat_map(|p| &p.plan.steps) {
             if let StepAction::SwapService(swap) = &step.action {
-                out.entry((swap.service.clone(), swap.to.fingerprint.clone())).or_insert(run.id);
+                out.entry((swap.service.clone(), swap.to.fingerprint.clone()))
+                    .or_insert_with(|| (run.id, swap.to.reference.clone()));
             }
         }
     }

@@ -49,7 +49,7 @@ pub async fn about_a_run(
             Ok(_) => {
                 core.answer(invocation, heard(what, &run, granted)).await;
                 if granted && !ended {
-                    conductor::go_on(core, run.id, None);
+                    conductor::go_on(core, run.id, Some(invocation.clone()));
                 }
                 return Ok(());
             }

@@ -131,6 +131,14 @@ pub enum Event {
     },
     /// The bot stopped in good order.
     Stopped,
+    /// The store was restored from a backup, so positions repeat: tokens of this epoch are above all earlier ones
+    /// (decision 17).
+    NewEpoch {
+        /// The epoch from here on.
+        epoch: u64,
+        /// User id of whoever said so at the host.
+        by: String,
+    },
     /// The index was missing, damaged or wrong and was built anew from the log.
     IndexRebuilt {
         /// Why.

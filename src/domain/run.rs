@@ -435,6 +435,7 @@ pub fn fold(
         Event::Genesis { .. }
         | Event::Started { .. }
         | Event::Stopped
+        | Event::NewEpoch { .. }
         | Event::IndexRebuilt { .. }
         | Event::Refused { .. }
         | Event::RefusalsCounted { .. }

@@ -201,7 +201,7 @@ pub fn describe(action: &StepAction) -> String {
         StepAction::ProtectImage { service, image } => format!("keep image {} for {service}", image.reference),
         StepAction::SwapService(swap) => format!("swap {} to {}", swap.service, swap.to.reference),
         StepAction::WritePin { file, key, .. } => format!("pin {key} in {file}"),
-        StepAction::RestorePin { file, key, .. } => format!("put {key} in {file} back"),
+        StepAction::RestorePin { file, key, .. } => format!("put back {key} in {file}"),
         StepAction::SignalProxy { proxy, signal } => format!("signal {proxy} with {signal}"),
         StepAction::ProveHealth { service, .. } => format!("prove {service} from outside"),
         StepAction::DumpDatabase { service } => format!("save database {service}"),

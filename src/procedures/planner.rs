@@ -99,7 +99,7 @@ pub async fn prepare(
     rules: &(dyn Fn(&ContainerFacts) -> ServiceRules + Sync),
 ) -> Result<(Plan, PlanNotes), Trouble> {
     let facts = inspect.stack(&ask.project).await.map_err(|e| cannot_look(&e))?;
-    let container = the_container(ask, &facts)?;
+    let container = &with_its_name(the_container(ask, &facts)?, history);
     let rules = rules(container);
     let mut local = Vec::new();
     let looked_at = repositories(&rules, container);
@@ -148,6 +148,18 @@ fn repository_of(reference: &str) -> Option<&str> {
         _ => name,
     };
     (!name.is_empty() && !name.starts_with("sha256")).then_some(name)
+}
+
+/// A container that a rollback made was made from an image's id, which says nothing to a person and no repository to us;
+/// the record knows by which reference the team calls that image.
+fn with_its_name(container: &ContainerFacts, history: &History) -> ContainerFacts {
+    let mut container = container.clone();
+    if repository_of(&container.image.reference).is_none()
+        && let Some(known) = history.of(&container.image.fingerprint)
+    {
+        container.image.reference.clone_from(&known.handles.reference);
+    }
+    container
 }
 
 /// The repositories whose local images are looked at: those of the config, and the one that runs.

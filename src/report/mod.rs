@@ -8,7 +8,7 @@ use crate::domain::event::{Event, Outcome};
 use crate::domain::ids::ReleaseId;
 use crate::domain::names::{ServiceName, Target};
 use crate::domain::release::{History, Origin};
-use crate::domain::run::{RunState, Status, fold, name_of};
+use crate::domain::run::{RunState, Status, name_of};
 use crate::domain::text::{shorten, visible};
 use crate::store::Record;
 use crate::story::en::{date_time, duration};
@@ -46,8 +46,8 @@ pub fn releases(target: &Target, service: &ServiceName, history: &History, gone:
             words.push("gone from this host".to_owned());
         }
         words.push(match &release.origin {
-            Origin::Run { run } => format!("by {run}"),
-            Origin::Compose => "by compose".to_owned(),
+            Origin::Run { run } => format!("brought by {run}"),
+            Origin::Compose => "brought by compose".to_owned(),
         });
         words.push(format!("{} ago", duration(release.since, now)));
         line.push(text(format!(" {}", words.join(", "))));
@@ -87,14 +87,21 @@ pub fn status(
         line.push(strong(service.name.as_str()));
         match service.facts.containers.as_slice() {
             [] => line.push(text(" has no container")),
-            [one] => {
-                line.extend([text(" "), code(visible(&one.image.reference))]);
-                let release = service.history.of(&one.image.fingerprint);
-                if let Some(release) = release {
-                    line.extend([text(" "), code(release.id)]);
-                }
-                line.push(text(format!(" {}", state_words(one.state, one.started, now))));
-            }
+            [one] => match service.history.of(&one.image.fingerprint) {
+                // A container made by a rollback names its image by id; the release knows the team's name for it.
+                Some(release) => line.extend([
+                    text(" "),
+                    code(visible(&release.handles.reference)),
+                    text(" "),
+                    code(release.id),
+                    text(format!(" {}", state_words(one.state, one.started, now))),
+                ]),
+                None => line.extend([
+                    text(" "),
+                    code(visible(&one.image.reference)),
+                    text(format!(" {}", state_words(one.state, one.started, now))),
+                ]),
+            },
             many => line.push(text(format!(" has {} containers", many.len()))),
         }
         if let Some(Err(why)) = &service.health {
@@ -171,11 +178,8 @@ pub fn status_word(run: &RunState) -> &'static str {
 /// `/runs show r42`: the card as it stands, and the whole thread told again from the records.
 pub fn run(run: &RunState, thread: &[Record], now: Timestamp) -> Card {
     let mut card = crate::story::en::run_card(run, now, None);
-    let mut state: Option<RunState> = None;
+    card = card.detail(vec![text("the records, times in UTC:")]);
     for record in thread {
-        if let Ok(next) = fold(state.clone(), record.position, record.at, &record.event) {
-            state = Some(next);
-        }
         card = card.detail(record_line(record));
     }
     card
@@ -183,7 +187,7 @@ pub fn run(run: &RunState, thread: &[Record], now: Timestamp) -> Card {
 
 /// `/audit show`.
 pub fn records(records: &[Record]) -> Card {
-    let mut card = Card::new(Tone::Plain, vec![strong("Records"), text(format!(" ({})", records.len()))]);
+    let mut card = Card::new(Tone::Plain, vec![strong("Records"), text(format!(" ({}), times in UTC", records.len()))]);
     for record in records {
         card = card.line(record_line(record));
     }
@@ -206,6 +210,7 @@ fn record_words(event: &Event) -> String {
         Event::Started { software, .. } => format!(" sternway {software}"),
         Event::Stopped | Event::Resumed => String::new(),
         Event::IndexRebuilt { why } => format!(": {why}"),
+        Event::NewEpoch { epoch, by } => format!(" {epoch} by {by}"),
         Event::Invoked { invocation, actor, .. } => format!(" by {actor}: {}", visible(&invocation.text)),
         Event::Said { invocation, actor } => {
             let who = actor.as_ref().map_or_else(|| invocation.account.to_string(), ToString::to_string);

@@ -7,7 +7,7 @@ use crate::domain::card::{Card, Line, Tone, code, strong, text};
 use crate::domain::event::Outcome;
 use crate::domain::ids::RunId;
 use crate::domain::names::PersonId;
-use crate::domain::plan::{Plan, StepAction, StepOutput, Undo, WayOut};
+use crate::domain::plan::{Plan, PlanNotes, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{Approval, RunState, Status, StepState};
 use crate::procedures::decide::describe;
 
@@ -59,11 +59,8 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     for warning in &planned.notes.warnings {
         card = card.line(vec![text("! "), text(warning)]);
     }
-    if run.steps.is_empty() && !run.ended() {
-        if let Some((least, most)) = planned.notes.gap_ms {
-            card =
-                card.line(vec![text(format!("no answer for about {} to {}", milliseconds(least), milliseconds(most)))]);
-        }
+    if run.steps.is_empty() && (run.dry_run || !run.ended()) {
+        card.lines.extend(gap_line(&planned.notes));
         for (i, step) in plan.steps.iter().enumerate() {
             card = card.detail(vec![
                 text(format!("{}. ", i + 1)),
@@ -78,8 +75,9 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             if let StepState::Done { output } = state {
                 line.push(text(output_words(output)));
             }
-            if let (StepState::Open | StepState::UndoOpen, Some(words)) = (state, progress) {
-                line.push(text(format!(" ({words})")));
+            if matches!(state, StepState::Open | StepState::UndoOpen) {
+                let words = progress.map(|words| format!("{words}, ")).unwrap_or_default();
+                line.push(text(format!(" ({words}{} so far)", duration(run.began.unwrap_or(now), now))));
             }
             card = card.line(line);
         }
@@ -97,6 +95,12 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     } else {
         card.button("Cancel", format!("/cancel {}", run.id))
     }
+}
+
+/// How long people will notice, before anything is done.
+fn gap_line(notes: &PlanNotes) -> Option<Line> {
+    let (least, most) = notes.gap_ms?;
+    Some(vec![text(format!("expect {} to {} without an answer", milliseconds(least), milliseconds(most)))])
 }
 
 fn ways_out(card: Card, run: RunId) -> Card {
@@ -225,18 +229,17 @@ fn status_line(run: &RunState, now: Timestamp) -> Line {
         Status::Requested => vec![text("looking at what is there")],
         Status::Planned => match run.open_approval() {
             Some(a) => vec![
-                text(format!(
-                    "waits for {} of {} from ",
-                    a.needs.count.saturating_sub(a.votes.len() as u32),
-                    a.needs.count
-                )),
+                text(match a.needs.count.saturating_sub(a.votes.len() as u32) {
+                    1 => "waits for 1 vote from ".to_owned(),
+                    more => format!("waits for {more} votes from "),
+                }),
                 code(&a.needs.role),
                 text(format!(" until {}", clock_time(a.expires))),
             ],
             None => vec![text("about to begin")],
         },
         Status::Claimed => vec![text("holds "), code(target(run)), text("; checking the plan once more")],
-        Status::Running => vec![text(format!("at work for {}", duration(run.began.unwrap_or(now), now)))],
+        Status::Running => vec![text(format!("at work since {}", clock_time(run.began.unwrap_or(now))))],
         Status::Undoing { why } => vec![text("going back: "), text(why)],
         Status::Stuck { why, .. } => vec![strong("STUCK: "), text(why), text("; a person has to choose")],
         Status::Ended { outcome, at } => ended_line(run, outcome, *at),
@@ -294,6 +297,15 @@ pub fn question(run: &RunState, approval: &Approval) -> Card {
             if let Undo::OneWay(reason) = &step.undo {
                 card = card.line(vec![strong("cannot be undone: "), text(reason)]);
             }
+        }
+        if !decided {
+            if !planned.plan.reason.is_empty() {
+                card = card.line(vec![text("because "), text(&planned.plan.reason)]);
+            }
+            for warning in &planned.notes.warnings {
+                card = card.line(vec![text("! "), text(warning)]);
+            }
+            card.lines.extend(gap_line(&planned.notes));
         }
         card = card.line(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
     }

@@ -108,6 +108,7 @@ pub fn tell(run: &RunState, position: Position, at: Timestamp, event: &Event) ->
         Event::Genesis { .. }
         | Event::Started { .. }
         | Event::Stopped
+        | Event::NewEpoch { .. }
         | Event::IndexRebuilt { .. }
         | Event::Invoked { .. }
         | Event::Said { .. }

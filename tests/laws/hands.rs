@@ -1,6 +1,6 @@
 //! Hands and logs that misbehave.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)] // test support
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A restore of a database, as later issues will bring it: a safety dump whose id the restore and its undo use, a step that
 //! takes an hour and tells how far it is, and a clean-up that cannot be taken back. Driven by the real driver.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)] // test support
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

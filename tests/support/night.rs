@@ -2,6 +2,7 @@
 //! everybody waits. The bot can be killed at any moment and started again over the same log, engine and agent folder.
 
 #![allow(dead_code, unreachable_pub)] // each suite uses its part
+#![allow(clippy::unwrap_used, clippy::panic)] // test support
 
 use std::collections::BTreeMap;
 use std::future::Future;

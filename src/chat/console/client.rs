@@ -55,7 +55,8 @@ impl ClientOptions {
         }
     }
 
-    pub(super) fn look(&self) -> Look {
+    /// What this process's terminal can do.
+    pub fn look(&self) -> Look {
         let asked = || tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|c| *c > 0);
         Look { colour: self.colour, width: self.width.or_else(asked) }
     }
@@ -135,6 +136,14 @@ pub async fn run_client(options: ClientOptions) -> Result<Ended, ClientError> {
     }
     let lines = script::lines_of(std::io::BufReader::new(std::io::stdin())).map_err(ClientError::Io)?;
     script::run(&options, link, happened, welcome, lines, &mut std::io::stdout(), keyboard).await
+}
+
+/// Whether the bot answers: connects, is welcomed, leaves. Nothing is said, so nothing is recorded.
+///
+/// # Errors
+/// Why it does not.
+pub async fn ping(options: &ClientOptions) -> Result<(), ClientError> {
+    Link::open(options.address()).await.map(|_| ())
 }
 
 /// Runs a script: every line of `input` is said and waits for its answer; the conversation goes to `out`.

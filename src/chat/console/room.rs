@@ -1,7 +1,7 @@
 //! Who is attached, and the last messages for whoever attaches next. In memory only: what matters is in the
 //! log, and a rendering can be made again from it (decision 8).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::protocol::{FromServer, Kind, Told, server_line};
@@ -37,8 +37,12 @@ impl Room {
     pub(super) fn attach(&self, seat: &Arc<Seat>, welcome: &FromServer) {
         let mut inner = self.inner();
         seat.tell(welcome);
+        // What belongs to a run that is over is over with it. A stuck one is not: its ways out must be read.
+        let over = |told: &&Told| told.run_ended && told.card.tone != Tone::Bad;
+        let over: HashSet<RunId> = inner.backlog.iter().filter(over).map(|told| told.run).collect();
         for told in &inner.backlog {
-            seat.tell(&FromServer::Message(Told { backlog: true, ..told.clone() }));
+            let run_ended = told.run_ended || over.contains(&told.run);
+            seat.tell(&FromServer::Message(Told { backlog: true, run_ended, ..told.clone() }));
         }
         inner.answers.retain(|(name, id, card)| {
             if *name == seat.name {

@@ -226,9 +226,11 @@ async fn an_index_that_fails_loses_no_record_and_gives_no_old_answer() {
     log.shared.state_mut().index = super::Index::Ready(Box::new(Failing(failing)));
 
     let invoked = |event: &str| {
-        let Event::Invoked { mut invocation, actor, command, target } = one("invoked") else { panic!("it is one") };
+        let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else {
+            panic!("it is one")
+        };
         invocation.event = event.to_owned();
-        let event = Event::Invoked { invocation, actor, command, target };
+        let event = Event::Invoked { invocation, actor, command, target, dry_run };
         vec![Draft { about: About::NewRun, at: Timestamp::UNIX_EPOCH, event }]
     };
     let records = log.append(None, invoked("one")).await.expect("it is durable, so it is acknowledged");

@@ -91,6 +91,7 @@ fn belongs(record: &Record) -> Result<(), CannotFollow> {
         (
             Event::Started { .. }
             | Event::Stopped
+            | Event::NewEpoch { .. }
             | Event::IndexRebuilt { .. }
             | Event::Said { .. }
             | Event::Refused { .. }
