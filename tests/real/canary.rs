@@ -43,7 +43,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn tells(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     // "canary7f3a" in base64, beginning at each of the three places of a group; the seams left out.
-    let shapes = [CANARY.to_owned(), hex::encode(CANARY), "Y2FuYXJ5N2Yz".to_owned(), "NhbmFyeTdmM2".to_owned(), "jYW5hcnk3ZjNh".to_owned()];
+    let shapes = [
+        CANARY.to_owned(),
+        hex::encode(CANARY),
+        "Y2FuYXJ5N2Yz".to_owned(),
+        "NhbmFyeTdmM2".to_owned(),
+        "jYW5hcnk3ZjNh".to_owned(),
+    ];
     shapes.iter().any(|shape| text.contains(shape.as_str()))
 }
 
@@ -82,7 +88,8 @@ async fn secrets_of_the_product_are_found_nowhere_outside_the_agents_own_folder(
         }
         said += &omar.read();
     }
-    for words in ["/status", "/releases api", "/runs list", "/audit show", "/audit verify", "/rollback plan image api"] {
+    for words in ["/status", "/releases api", "/runs list", "/audit show", "/audit verify", "/rollback plan image api"]
+    {
         layla.say(words).await;
     }
     said += &layla.heard.text();
@@ -93,9 +100,10 @@ async fn secrets_of_the_product_are_found_nowhere_outside_the_agents_own_folder(
     assert!(export.status.success() && export.stdout.len() > 10_000);
     assert!(!tells(&export.stdout) && !tells(&export.stderr), "the audit export");
     let mut kept = 0;
-    let all = shop.engine.docker().list_containers(Some(
-        bollard::query_parameters::ListContainersOptionsBuilder::new().all(true).build(),
-    ));
+    let all = shop
+        .engine
+        .docker()
+        .list_containers(Some(bollard::query_parameters::ListContainersOptionsBuilder::new().all(true).build()));
     for container in all.await.unwrap() {
         let name = container.names.unwrap_or_default().join(" ");
         if name.contains("io.sternway.pin-") && name.contains(&shop.project()) {

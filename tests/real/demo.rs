@@ -7,7 +7,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::bot::STERNWAY;
-use crate::shop::{Shop, compose_command};
+use crate::shop::{Shop, pause};
 
 /// The story takes about half a minute.
 const DEMO_LIMIT: Duration = Duration::from_secs(180);
@@ -20,9 +20,25 @@ async fn play(shop: &Shop, previous: Option<&str>) -> (bool, String) {
     if let Some(previous) = previous {
         command.args(["--previous", previous]);
     }
-    let output = timeout(DEMO_LIMIT, command.output()).await.expect("the demo ends").expect("sternway can be started");
+    // Its folder carries its id, while it plays.
+    let stage = shop.folder().join("stage");
+    std::fs::create_dir(&stage).expect("a folder of ours");
+    command.env("TMPDIR", &stage);
+    let playing = timeout(DEMO_LIMIT, command.output());
+    let named = async {
+        loop {
+            let names = std::fs::read_dir(&stage).unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok());
+            let id = names.filter_map(|n| n.strip_prefix("sternway-demo-").map(str::to_owned)).next();
+            match id {
+                Some(id) => return id,
+                None => pause().await,
+            }
+        }
+    };
+    let (output, id) = tokio::join!(playing, timeout(DEMO_LIMIT, named));
+    let output = output.expect("the demo ends").expect("sternway can be started");
+    let id = id.expect("it made a folder");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let id = said.split("demo-").nth(1).and_then(|rest| rest.get(..4)).expect("its images carry its id").to_owned();
     let label = format!("label=io.sternway.demo={id}");
     let name = format!("name=demo-{id}");
     for what in [
@@ -37,15 +53,13 @@ async fn play(shop: &Shop, previous: Option<&str>) -> (bool, String) {
         assert!(left.status.success(), "{what:?}: {}", String::from_utf8_lossy(&left.stderr));
         assert_eq!(String::from_utf8_lossy(&left.stdout).trim(), "", "left by the demo: docker {what:?}\n{said}");
     }
-    let folder = std::env::temp_dir().join(format!("sternway-demo-{id}"));
-    assert!(!folder.exists(), "{} is left\n{said}", folder.display());
+    assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 0, "its folder is left\n{said}");
     (output.status.success(), said)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_ends_well_and_leaves_nothing() {
     let Some(shop) = Shop::bare().await else { return };
-    compose_command().await;
     let (well, said) = play(&shop, None).await;
     assert!(well, "{said}");
     for figure in ["command → first answer", "approval → healthy", "longest time without a good answer", "whole"] {

@@ -19,7 +19,8 @@ impl SmallDisk {
     fn mount(at: &Path) -> Self {
         fs::create_dir(at).expect("a folder of ours");
         // Room for the ballast (64 MiB), what has to be free beside it, the index and the log.
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=112m,mode=0700", "tmpfs"]).arg(at).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=112m,mode=0700", "tmpfs"]).arg(at).output();
         let mounted = mounted.expect("mount can be run");
         assert!(mounted.status.success(), "mount: {}", String::from_utf8_lossy(&mounted.stderr));
         Self(at.to_owned())
@@ -58,6 +59,12 @@ async fn on_a_full_disk_nothing_is_begun_and_with_room_again_it_goes_on_by_itsel
     let (before, asked_at) = (shop.api().await, bot.journal.head());
     let mut layla = bot.sit().await;
     disk.fill();
+    // What is left of the newest segment's last page may take a small record yet: dry runs use it up.
+    until("the log to be full", async || {
+        let said = layla.say("/rollback plan image api because there is a rest of a page").await.plain();
+        if said.contains("cannot be written") { Ok(()) } else { Err(said) }
+    })
+    .await;
     let said = layla.say("/rollback image api because it is bad").await.plain();
     assert!(said.contains("the record cannot be written, nothing is done"), "{said}");
     assert!(said.contains("room"), "what to do: {said}");
@@ -95,7 +102,8 @@ async fn on_a_full_disk_nothing_is_begun_and_with_room_again_it_goes_on_by_itsel
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_label_is_an_alarm_on_the_card_and_never_a_reason_to_remove_a_container() {
     // On the service itself: its own Compose file claims to be a swap of ours …
-    let forged = "    labels:\n      <<: *demo\n      io.sternway.op: \"f0f0f0f0f0f0\"\n      io.sternway.replaces: \"0123\"\n";
+    let forged =
+        "    labels:\n      <<: *demo\n      io.sternway.op: \"f0f0f0f0f0f0\"\n      io.sternway.replaces: \"0123\"\n";
     let edit = |compose: String| compose.replacen("    labels: *demo\n", forged, 1);
     let Some(shop) = Shop::with(&[("1.0", "good"), ("1.1", "good")], edit).await else { return };
     let engine = shop.engine.engine();

@@ -32,14 +32,19 @@ async fn of_two_people_who_command_at_the_same_moment_one_runs_and_the_other_hea
     })
     .await;
     let done = |o: &Outcome| *o == Outcome::Done;
-    let ends: Vec<&Outcome> = runs.iter().filter_map(|r| match &r.status {
-        Status::Ended { outcome, .. } => Some(outcome),
-        _ => None,
-    }).collect();
+    let ends: Vec<&Outcome> = runs
+        .iter()
+        .filter_map(|r| match &r.status {
+            Status::Ended { outcome, .. } => Some(outcome),
+            _ => None,
+        })
+        .collect();
     assert_eq!(ends.iter().filter(|o| done(o)).count(), 1, "one runs: {ends:?}");
     let holder = runs.iter().find(|r| matches!(&r.status, Status::Ended { outcome, .. } if done(outcome))).unwrap();
     let other = runs.iter().find(|r| r.id != holder.id).unwrap();
-    let Status::Ended { outcome: Outcome::Refused { kind, why }, .. } = &other.status else { panic!("{:?}", other.status) };
+    let Status::Ended { outcome: Outcome::Refused { kind, why }, .. } = &other.status else {
+        panic!("{:?}", other.status)
+    };
     assert_eq!(kind, "busy");
     assert!(why.contains(&holder.id.to_string()) && why.contains(&holder.requester.to_string()), "who holds it: {why}");
     let private = layla.heard.text() + &omar.read();

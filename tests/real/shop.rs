@@ -86,7 +86,8 @@ impl Shop {
 
     /// The sample product as a build context, as `make product` makes it.
     pub(crate) fn product_folder(&self) -> PathBuf {
-        let (made, source) = (self.folder().join("product"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/product"));
+        let (made, source) =
+            (self.folder().join("product"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/product"));
         fs::create_dir_all(&made).expect("a folder of ours");
         for file in ["Dockerfile", "compose.yml", "example.env"] {
             fs::copy(source.join(file), made.join(file)).expect("a file of the product");
@@ -256,7 +257,8 @@ waive = "{waive}"
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let all = self.engine.docker().list_containers(Some(options)).await.expect("the engine answers");
         let names = all.into_iter().flat_map(|c| c.names.unwrap_or_default());
-        let ours = |name: &String| name.contains(&self.project()) && (name.contains(".next-") || name.contains(".prev-"));
+        let ours =
+            |name: &String| name.contains(&self.project()) && (name.contains(".next-") || name.contains(".prev-"));
         names.filter(ours).collect()
     }
 
@@ -353,7 +355,11 @@ async fn get(port: u16, path: &str) -> Result<String, String> {
     };
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let body = body.trim().to_owned();
-    if head.starts_with("HTTP/1.1 200") { Ok(body) } else { Err(format!("{} {body}", head.lines().next().unwrap_or(""))) }
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body)
+    } else {
+        Err(format!("{} {body}", head.lines().next().unwrap_or("")))
+    }
 }
 
 /// Whichever compose is here.

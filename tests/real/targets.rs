@@ -126,7 +126,9 @@ async fn a_tag_moved_after_the_plan_changes_nothing_about_what_will_run() {
     assert_eq!(shop.fingerprint(&shop.image("1.0")).await, moved, "the tag has moved");
     let _omar = approve(&shop, &run);
     // Either it runs the planned image all the same, or the approval is void and people are asked anew about that image.
-    let run = bot.journal.run(asked_at, "an end or a new question", |r| r.ended() || r.id != run.id && r.open_approval().is_some());
+    let run = bot
+        .journal
+        .run(asked_at, "an end or a new question", |r| r.ended() || r.id != run.id && r.open_approval().is_some());
     let mut run = run.await;
     if !run.ended() {
         let _omar = approve(&shop, &run);
