@@ -73,9 +73,8 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     if run.steps.is_empty() {
         card = card.line(asked);
         card.lines.extend(weighed);
-        if let Some((least, most)) = planned.notes.gap_ms.filter(|_| !run.ended() || run.dry_run) {
-            let (least, most) = (milliseconds(least), milliseconds(most));
-            card = card.line(vec![text(format!("expect {least} to {most} without answers"))]);
+        if !run.ended() || run.dry_run {
+            card.lines.extend(gap_line(&planned.notes));
         }
         for (i, step) in plan.steps.iter().enumerate() {
             card = card.detail(vec![
