@@ -5,7 +5,6 @@ use std::time::Duration;
 use sternway::chat::sim::Way;
 use sternway::clock::Clock;
 use sternway::domain::event::Event;
-use sternway::store::Log;
 
 use crate::cast::{ASK_TWO, answer, asking, done, hear, night_with, over, question, records, refusals, stands, waits};
 use crate::night::{AMAL, BEN, CARLA, Living, Night, STRANGER, at_rest};

@@ -9,6 +9,7 @@ use sternway::domain::plan::StepOutput;
 use sternway::domain::release::Handles;
 
 /// Mends the hands when it is set.
+#[allow(dead_code)] // names what the hands share
 pub(crate) type Mended = Arc<AtomicBool>;
 
 /// From the `after`th order on nothing can be done.

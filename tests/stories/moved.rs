@@ -7,7 +7,6 @@ use sternway::domain::event::Outcome;
 use sternway::domain::ids::RunId;
 use sternway::domain::plan::StepAction;
 use sternway::domain::run::RunState;
-use sternway::store::Log;
 
 use crate::cast::{asking, done, masked, orders, outcome, over, question, refusals, stands, thread_of, waits};
 use crate::night::{AMAL, API, CARLA, Living, Night, at_rest};

@@ -5,7 +5,6 @@ use sternway::agent::sim::Behaviour;
 use sternway::domain::event::{Event, Outcome};
 use sternway::domain::ids::RunId;
 use sternway::domain::run::{RunState, Status};
-use sternway::store::Log;
 
 use crate::cast::{
     ASK, answer, at_step, done, masked, night_with, orders, outcome, over, question, records, stands, waits,
