@@ -18,9 +18,6 @@ mod cast;
 #[path = "stories/faulty_log.rs"]
 mod faulty_log;
 
-#[path = "stories/broken_hands.rs"]
-mod broken_hands;
-
 #[path = "stories/whole.rs"]
 mod whole;
 

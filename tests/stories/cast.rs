@@ -162,9 +162,8 @@ pub(crate) fn masked(text: &str) -> String {
         rest = after;
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let number = &word[letters.len()..];
-        if word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit()) {
-            out.push('#');
-        } else if letters.is_empty() && out.ends_with('/') {
+        let digest = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
+        if digest || (letters.is_empty() && out.ends_with('/')) {
             out.push('#');
         } else if matches!(letters, "r" | "a" | "rel") && !number.is_empty() {
             let known = ids.entry(letters.to_owned()).or_default();
