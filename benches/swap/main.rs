@@ -135,6 +135,16 @@ fn swaps(compose: &[(ComposeSwap, Outside)], own: &[(OwnSwap, Outside)]) {
         counts(own.iter().map(|(_, seen)| seen.failed).collect()),
         counts(compose.iter().map(|(_, seen)| seen.failed).collect())
     );
+    println!(
+        "| of the second: old container signalled → stopped | {} | {} |",
+        ours(|s| s.cut.stopping),
+        theirs(|s| s.cut.stopping)
+    );
+    println!(
+        "| of the second: old stopped → new started | {} | {} |",
+        ours(|s| s.cut.starting),
+        theirs(|s| s.cut.starting)
+    );
     println!("| of the first: order to the agent → new container started | {} | – |", ours(|s| s.ordered));
     println!("| apart: new container started → health proven | {} | – |", ours(|s| s.proof));
     println!("| command → all told (compose: returned) | {} | {} |", ours(|s| s.ended), theirs(|s| s.returned));

@@ -20,7 +20,7 @@ use super::voice::Voice;
 use super::{Act, ActError, LookError, Observed, Order, Progress};
 use crate::clock::Clock;
 use crate::domain::names::{ProjectName, ServiceName, Target};
-use crate::domain::plan::{StepAction, StepOutput};
+use crate::domain::plan::{StepAction, StepOutput, WayOut};
 use crate::domain::release::Handles;
 
 /// The step kinds that this agent knows how to perform, by their `do` names.
@@ -279,6 +279,9 @@ impl<E: Engine> Act for HostAgent<E> {
         self.allowed(&order.project).map_err(|e| ActError::Refused(format!("{e}; nothing was done")))?;
         let _one = self.one_at_a_time(order).await;
         tokens::admit(self.ledger.folder(), order, Manner::Observe)?;
+        if matches!(order.action, StepAction::ResolveRun { way: WayOut::Accept, .. }) {
+            return self.disown(order).await;
+        }
         self.settle(order, &Voice::silent()).await?;
         self.look(order).await
     }
@@ -327,10 +330,8 @@ pub(super) fn look_error(error: EngineError) -> LookError {
 /// What an engine's error means to an order before it has changed anything.
 pub(super) fn before_acting(error: EngineError) -> ActError {
     match error {
-        // Nothing was asked for yet: certain, whatever the engine does.
-        EngineError::Unreachable(_) | EngineError::NoAnswer(_) => {
-            ActError::Refused(format!("{error}; nothing was done. Look with `docker info`, then try again"))
-        }
+        // Nothing was done, but an engine that restarts is no reason to give up: it is looked at again, in measure (R6).
+        EngineError::Unreachable(_) | EngineError::NoAnswer(_) => ActError::Unknown(error.to_string()),
         EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused { .. } => {
             ActError::Refused(format!("{error}; nothing was done"))
         }

@@ -44,9 +44,14 @@ impl Pin {
         }
     }
 
-    fn reference(&self) -> String {
+    fn reference_of(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
     }
+}
+
+/// The tag by which a release of a service is kept: it cannot move, as nobody else makes it.
+pub fn pin_reference(project: &ProjectName, service: &ServiceName, image: &Handles) -> String {
+    Pin::of(project, service, image).reference_of()
 }
 
 impl<E: Engine> HostAgent<E> {
@@ -96,14 +101,14 @@ impl<E: Engine> HostAgent<E> {
     }
 
     async fn stands(&self, pin: &Pin, image: &Image) -> Result<bool, EngineError> {
-        let Some(tagged) = self.engine.image(&pin.reference()).await? else { return Ok(false) };
+        let Some(tagged) = self.engine.image(&pin.reference_of()).await? else { return Ok(false) };
         let id = tagged.get("Id").and_then(Value::as_str);
         if id != Some(image.handles.image.as_str()) {
             return Ok(false);
         }
         let Some(there) = self.engine.inspect(&pin.container).await? else { return Ok(false) };
         let ours = matches!(self.read_marks(&there), Marked::Pin(label) if label == pin.label);
-        Ok(ours && Some(raw::image(&there)) == id && raw::reference(&there) == pin.reference())
+        Ok(ours && Some(raw::image(&there)) == id && raw::reference(&there) == pin.reference_of())
     }
 
     fn pin_body(&self, pin: &Pin, image: &Value) -> Value {
@@ -119,7 +124,7 @@ impl<E: Engine> HostAgent<E> {
         let mounts: Vec<Value> =
             keys("Volumes").into_iter().map(|path| json!({"Type": "tmpfs", "Target": path})).collect();
         json!({
-            "Image": pin.reference(),
+            "Image": pin.reference_of(),
             "Entrypoint": ["/never-started"],
             "Cmd": [],
             "Labels": labels,

@@ -42,6 +42,9 @@ pub struct Ended {
 pub struct OldPin {
     /// The value; `None` when the key was not there.
     pub value: Option<String>,
+    /// What the run wrote in its place: only that is ever taken back.
+    #[serde(default)]
+    pub written: Option<String>,
 }
 
 /// The ledger.
@@ -52,6 +55,11 @@ pub struct Ledger {
 
 fn of_service(project: &ProjectName, service: &ServiceName) -> String {
     format!("{project}~{service}")
+}
+
+/// File of a swap that was disowned; its id is hex, so it meets no service's file.
+fn disowned(op: &str) -> String {
+    format!("disowned.{op}")
 }
 
 fn of_image(id: &str) -> String {
@@ -97,6 +105,27 @@ impl Ledger {
         let name = of_service(&op.project, &op.service);
         self.folder.write(Room::Ended, &name, ended)?;
         self.folder.remove(Room::Operations, &name)
+    }
+
+    /// Takes an open operation off the list without an end: a person declared that what is there is so.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn drop_open(&self, op: &Operation) -> Result<(), FolderError> {
+        self.folder.remove(Room::Operations, &of_service(&op.project, &op.service))
+    }
+
+    /// From here on the labels of this swap say nothing any more.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn disown(&self, project: &ProjectName, op: &str) -> Result<(), FolderError> {
+        self.folder.write(Room::Ended, &disowned(op), project)
+    }
+
+    /// Whether a person declared this swap's remains to be so. What cannot be read counts as not.
+    pub fn is_disowned(&self, op: &str) -> bool {
+        matches!(self.folder.read::<ProjectName>(Room::Ended, &disowned(op)), Ok(Some(_)))
     }
 
     /// How the last operation of a service ended.
@@ -312,8 +341,8 @@ mod tests {
         let ledger = ledger(dir.path());
         let run = RunId(crate::domain::ids::Position(4));
         let project = ProjectName::parse("shop").unwrap();
-        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("old".into()) }).unwrap();
-        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("ours".into()) }).unwrap();
+        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("old".into()), written: None }).unwrap();
+        ledger.keep_pin(run, &project, ".env#A", &OldPin { value: Some("ours".into()), written: None }).unwrap();
         assert_eq!(ledger.old_pin(run, &project, ".env#A").unwrap().unwrap().value.as_deref(), Some("old"));
     }
 

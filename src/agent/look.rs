@@ -161,12 +161,11 @@ impl<E: Engine> Inspect for HostAgent<E> {
             let tags = item.get("RepoTags").and_then(Value::as_array).cloned().unwrap_or_default();
             let of_it =
                 |tag: &&str| !tag.starts_with(PINS) && tag.rsplit_once(':').is_some_and(|(name, _)| name == repository);
-            let Some(tag) = tags.iter().filter_map(Value::as_str).find(of_it) else { continue };
-            let Some(id) = item.get("Id").and_then(Value::as_str) else { continue };
+            let tags: Vec<&str> = tags.iter().filter_map(Value::as_str).filter(of_it).collect();
+            let Some(id) = item.get("Id").and_then(Value::as_str).filter(|_| !tags.is_empty()) else { continue };
             let Some(inspect) = self.engine.image(id).await.map_err(look_error)? else { continue };
-            if let Some(handles) = fingerprint::handles(&inspect, tag) {
-                found.push((item.get("Created").and_then(Value::as_i64).unwrap_or_default(), handles));
-            }
+            let created = item.get("Created").and_then(Value::as_i64).unwrap_or_default();
+            found.extend(tags.iter().filter_map(|tag| fingerprint::handles(&inspect, tag)).map(|h| (created, h)));
         }
         found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.reference.cmp(&b.1.reference)));
         Ok(found.into_iter().map(|(_, handles)| handles).collect())

@@ -16,7 +16,7 @@ pub mod fingerprint;
 pub mod folder;
 pub mod host;
 mod images;
-mod keep;
+pub mod keep;
 pub mod keys;
 pub mod ledger;
 mod look;

@@ -49,7 +49,7 @@ impl<E: Engine> HostAgent<E> {
                 "{key} in {file} is not what it was when this was planned: somebody changed it"
             )));
         }
-        let keep = OldPin { value: old };
+        let keep = OldPin { value: old, written: Some(value.to_owned()) };
         self.ledger.keep_pin(order.run, &order.project, &place(file, key), &keep).map_err(refused)?;
         pinfile::write(folder, file, key, Some(value)).map_err(|e| ActError::Failed(told(&e)))?;
         Ok(StepOutput::Nothing)
@@ -78,6 +78,13 @@ impl<E: Engine> HostAgent<E> {
         };
         if kept.value.as_deref().map(|v| self.mac_of(v)).as_deref() != wanted {
             return Err(refused(format!("what {} kept of {key} in {file} is not what shall be put back", order.run)));
+        }
+        if kept.written.is_some() && now != kept.written {
+            return Err(refused(format!(
+                "{key} in {file} is neither what {} wrote nor what stood there before: somebody changed it since. Look at \
+                 it, then type `/runs accept {0}`",
+                order.run
+            )));
         }
         pinfile::write(folder, file, key, kept.value.as_deref()).map_err(|e| ActError::Failed(told(&e)))?;
         Ok(StepOutput::Nothing)

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::{Client, Url};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -114,11 +115,25 @@ pub fn loopback_url(url: &str) -> Result<Url, String> {
     Ok(parsed)
 }
 
+/// How long a connection has to stay open. Docker's proxy accepts on a published port before it knows whether anybody
+/// listens inside, and then closes at once.
+const OPEN_FOR: Duration = Duration::from_millis(300);
+
+/// A service that speaks first, or waits to be spoken to, is well; one that hangs up at once is not there.
+async fn stays_open(stream: &mut TcpStream, address: SocketAddr) -> Result<(), String> {
+    let mut first = [0u8; 1];
+    match timeout(OPEN_FOR, stream.read(&mut first)).await {
+        Err(_) | Ok(Ok(1..)) => Ok(()),
+        Ok(Ok(0)) => Err(format!("{address} hangs up at once: nothing listens behind the port")),
+        Ok(Err(e)) => Err(format!("{address} hangs up at once: {e}")),
+    }
+}
+
 /// Connects to a published port.
 async fn tcp(port: u16) -> Result<(), String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match timeout(QUESTION_LIMIT, TcpStream::connect(address)).await {
-        Ok(Ok(_stream)) => Ok(()),
+        Ok(Ok(mut stream)) => stays_open(&mut stream, address).await,
         Ok(Err(e)) => Err(format!("connecting to {address}: {e}")),
         Err(_) => Err(format!("connecting to {address}: no answer within {} s", QUESTION_LIMIT.as_secs())),
     }

@@ -12,7 +12,7 @@ use super::operate::Way;
 use super::operation::{Life, OldContainer, Operation, Phase, Taken};
 use super::swap::uncertain;
 use super::voice::Voice;
-use super::{ActError, Order, raw};
+use super::{ActError, Observed, Order, raw};
 use crate::domain::names::ServiceName;
 use crate::domain::plan::{HealthCheck, HealthRule, Proof, StepAction};
 
@@ -36,6 +36,30 @@ impl<E: Engine> HostAgent<E> {
             self.take_up(op, *voice).await?;
         }
         self.settle_by_labels(order, voice).await
+    }
+
+    /// A person declared that what is there is so: closes what is open in the project without moving anything, and says what
+    /// is there. The swaps' labels no longer count, or the next message would open them again.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written or the engine does not answer.
+    pub(super) async fn disown(&self, order: &Order) -> Result<Observed, ActError> {
+        let refused = |e: super::folder::FolderError| ActError::Refused(e.to_string());
+        let all = self.containers(&order.project).await.map_err(uncertain)?;
+        for one in all.iter().filter_map(|c| self.found(c)) {
+            self.ledger.disown(&order.project, &one.mark.op).map_err(refused)?;
+        }
+        for op in self.ledger.open().map_err(refused)?.into_iter().filter(|op| op.project == order.project) {
+            tracing::warn!(run = %op.run, service = %op.service, "an open swap is left as it is, by a person's word");
+            self.ledger.disown(&order.project, &op.op).map_err(refused)?;
+            self.ledger.drop_open(&op).map_err(refused)?;
+        }
+        let words = |c: &Value| {
+            let state = c.pointer("/State/Status").and_then(Value::as_str).unwrap_or("unknown");
+            format!("{} {state}", raw::name(c))
+        };
+        let there: Vec<String> = all.iter().map(words).collect();
+        Ok(Observed::NotSo(format!("left as it is: {}", there.join(", "))))
     }
 
     async fn take_up(&self, op: Operation, voice: Voice<'_>) -> Result<(), ActError> {
@@ -81,6 +105,9 @@ impl<E: Engine> HostAgent<E> {
         match self.read_marks(container) {
             Marked::Swap(mark) => {
                 let service = ServiceName::parse(raw::label(container, raw::SERVICE)?).ok()?;
+                if self.ledger.is_disowned(&mark.op) {
+                    return None;
+                }
                 Some(Found { container, service, mark })
             }
             Marked::Forged(keys) => {

@@ -17,15 +17,15 @@ use crate::chat::{Chat, INTAKE_CAPACITY, Intake, SharedLookup};
 use crate::clock::{Clock, closed};
 use crate::command::Catalogue;
 use crate::config::Config;
-use crate::dispatch::core::cannot_record;
+use crate::dispatch::core::cannot_read;
 use crate::dispatch::{Core, Host, conductor, intake, lookup, narrator, recorder};
 use crate::domain::event::Event;
-use crate::domain::ids::Position;
+use crate::domain::ids::{Position, RunId};
 use crate::domain::names::HostName;
-use crate::domain::run::Status;
+use crate::domain::run::{RunState, Status};
 use crate::domain::trouble::Trouble;
 use crate::gate::limits::Limits;
-use crate::store::{About, Draft, SharedLog};
+use crate::store::{About, Draft, ReadError, SharedLog};
 
 /// Messages that may wait for one surface; beyond it edits coalesce and the rest waits.
 const OUTBOX_CAPACITY: usize = 1_024;
@@ -41,6 +41,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Ticks between two attempts to wake what sleeps.
 const TICKS_PER_WAKE: u32 = 5;
+
+/// Longest pause between two attempts to wake the same run, in ticks.
+const WAKE_PAUSE_MAX: u32 = 600;
 
 /// Ticks between two records of counted refusals.
 const TICKS_PER_COUNT: u32 = 60;
@@ -87,7 +90,7 @@ impl Bot {
         let (close, closing) = watch::channel(false);
         let (progress, _) = watch::channel(BTreeMap::new());
         let (intake, queue) = mpsc::channel(INTAKE_CAPACITY);
-        let epoch = last_epoch(&parts.log);
+        let epoch = last_epoch(&parts.log).map_err(|e| cannot_read(&e))?;
         let core = Arc::new(Core {
             limits: Limits::new(Arc::clone(&parts.clock), parts.config.limits.door),
             log: parts.log,
@@ -106,7 +109,10 @@ impl Bot {
         });
         let event = Event::Started { software: env!("CARGO_PKG_VERSION").to_owned(), files: parts.files, epoch };
         let draft = Draft { about: About::Log, at: core.clock.now(), event };
-        core.log.append(None, vec![draft]).await.map_err(|e| cannot_record(&e))?;
+        if let Err(error) = core.log.append(None, vec![draft]).await {
+            // What was interrupted has to be ended all the same; new requests are refused until it can be written.
+            tracing::error!(%error, "the start cannot be recorded: nothing new is done until it can");
+        }
         let open = conductor::recover(&core).await?;
         if open > 0 {
             tracing::info!(open, "requests of before go on");
@@ -179,49 +185,84 @@ impl Bot {
 }
 
 /// Epoch of the newest start (or of the newest `store new-epoch`) on record, 1 in a new log.
-pub(super) fn last_epoch(log: &SharedLog) -> u64 {
+///
+/// # Errors
+/// When the log cannot be read: an older epoch would make every agent refuse.
+pub(super) fn last_epoch(log: &SharedLog) -> Result<u64, ReadError> {
     let mut end = log.head().position.0 + 1;
     while end > 0 {
         let from = end.saturating_sub(PAGE);
-        let page = log.read(Position(from), usize::try_from(end - from).unwrap_or(usize::MAX)).unwrap_or_default();
+        let page = log.read(Position(from), usize::try_from(end - from).unwrap_or(usize::MAX))?;
         let found = page.iter().rev().find_map(|r| match r.event {
             Event::Started { epoch, .. } | Event::NewEpoch { epoch, .. } => Some(epoch),
             _ => None,
         });
         if let Some(epoch) = found {
-            return epoch;
+            return Ok(epoch);
         }
         end = from;
     }
-    1
+    Ok(1)
 }
 
 /// Ends what has expired, writes down what was counted.
 async fn tick(core: Arc<Core>) {
     let mut closing = core.closing.clone();
     let mut ticks = 0u32;
+    let mut woken = BTreeMap::new();
     loop {
         tokio::select! {
             () = core.clock.sleep(TICK) => {}
-            () = closed(&mut closing) => return,
+            () = closed(&mut closing) => {
+                write_counted(&core).await;
+                return;
+            }
         }
         let now = core.clock.now();
         for run in core.log.open_runs().unwrap_or_default() {
             let expired = run.open_approval().is_some_and(|a| now >= a.expires);
-            let waits_for_nobody = matches!(run.status, Status::Planned) && run.agreed() && !run.dry_run;
-            // What nothing will wake any more: a last vote that came while its task was ending, a record that could not be
-            // written.
-            let asleep =
-                ticks.is_multiple_of(TICKS_PER_WAKE) && (waits_for_nobody || matches!(run.status, Status::Requested));
-            if expired || asleep {
-                conductor::go_on(&core, run.id, None);
+            if expired || (ticks.is_multiple_of(TICKS_PER_WAKE) && sleeps(&run)) {
+                wake(&core, &run, ticks, &mut woken).await;
             }
         }
+        woken.retain(|id, _| core.log.run(*id).ok().flatten().is_some_and(|r| !r.ended()));
         ticks += 1;
         if ticks.is_multiple_of(TICKS_PER_COUNT) {
             write_counted(&core).await;
         }
     }
+}
+
+/// Whether nothing but a task of ours can bring the run on: a last vote that came while its task was ending, a record that
+/// could not be written, an agent that was away for long.
+fn sleeps(run: &RunState) -> bool {
+    match &run.status {
+        Status::Requested | Status::Claimed | Status::Running | Status::Undoing { .. } => true,
+        Status::Planned => run.agreed() && !run.dry_run,
+        Status::Stuck { .. } => run.way.is_some(),
+        Status::Ended { .. } => false,
+    }
+}
+
+/// Sets a run going again if no task has it, ever more rarely. One that holds its stack takes a new claim first: its tokens
+/// begin anew (durability R4).
+async fn wake(core: &Arc<Core>, run: &RunState, tick: u32, woken: &mut BTreeMap<RunId, (u32, u32)>) {
+    if core.is_taken(run.id) {
+        return;
+    }
+    let (next, pause) = woken.get(&run.id).copied().unwrap_or((0, TICKS_PER_WAKE));
+    if tick < next {
+        return;
+    }
+    woken.insert(run.id, (tick + pause, (pause * 2).min(WAKE_PAUSE_MAX)));
+    if run.holds_claim() {
+        tracing::warn!(run.id = %run.id, "nobody was at work on it; going on");
+        if let Err(error) = core.record(run.id, vec![Event::Resumed]).await {
+            tracing::error!(run.id = %run.id, %error, "it cannot be resumed yet");
+            return;
+        }
+    }
+    conductor::go_on(core, run.id, None);
 }
 
 async fn write_counted(core: &Core) {

@@ -140,7 +140,13 @@ pub fn hosts<E: Engine>(
 
 /// The container this process runs in, if any: Docker gives it the first twelve digits of its id as host name.
 fn own_container() -> Option<String> {
-    Path::new("/.dockerenv").exists().then(hostname)
+    if !Path::new("/.dockerenv").exists() {
+        return None;
+    }
+    // The host name can be set by compose; the mounts of a container always come from its own folder.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let id = mounts.split("/containers/").nth(1).and_then(|rest| rest.get(..64));
+    Some(id.filter(|id| id.bytes().all(|b| b.is_ascii_hexdigit())).map_or_else(hostname, str::to_owned))
 }
 
 fn hostname() -> String {
@@ -195,7 +201,7 @@ pub async fn new_epoch(config: &Path) -> anyhow::Result<ExitCode> {
     let options = OpenOptions::new(Arc::clone(&clock), env!("CARGO_PKG_VERSION"), hostname());
     let (log, _) = FileLog::open(&config.sternway.store, options)?;
     let log: Arc<FileLog> = Arc::new(log);
-    let epoch = last_epoch(&(Arc::clone(&log) as _)) + 1;
+    let epoch = last_epoch(&(Arc::clone(&log) as _))? + 1;
     let by = format!("uid:{}", rustix::process::getuid().as_raw());
     let draft = Draft { about: About::Log, at: clock.now(), event: Event::NewEpoch { epoch, by } };
     let written = log.append(None, vec![draft]).await;

@@ -104,8 +104,12 @@ fn check_url(text: &str) -> Result<(), (String, Option<String>)> {
             "this is an address on a Docker bridge: it is dealt anew whenever a container is replaced",
             "publish the port and write http://127.0.0.1:PORT/path",
         ),
-        Ok(_) => Ok(()),
-        Err(_) if host == "localhost" || host.contains('.') => Ok(()),
+        Ok(ip) if ip.is_loopback() => Ok(()),
+        Ok(_) => refuse(
+            "only this machine's loopback is asked: another address may meanwhile be another container's",
+            "publish the port and write http://127.0.0.1:PORT/path",
+        ),
+        Err(_) if host.eq_ignore_ascii_case("localhost") => Ok(()),
         Err(_) => refuse(
             "a service's name means something only inside the project's network",
             "publish the port and write http://127.0.0.1:PORT/path, or use { exec = true }",
@@ -155,9 +159,7 @@ mod tests {
 
     #[test]
     fn a_health_url_is_reached_from_the_host_and_holds_no_secret() {
-        for good in
-            ["http://127.0.0.1:3000/api/health", "http://localhost/health", "http://[::1]:80/", "http://10.0.0.4:80/"]
-        {
+        for good in ["http://127.0.0.1:3000/api/health", "http://localhost/health", "http://[::1]:80/"] {
             assert_eq!(check_url(good), Ok(()), "{good}");
         }
         for bad in [
@@ -169,6 +171,7 @@ mod tests {
             "http://127.0.0.1/#x",
             "http://api:3000/health",
             "http://172.18.0.3:3000/",
+            "http://10.0.0.4:80/",
             "http://127.0.0.1:x/",
             "http://127.0.0.1:0/",
             "http://127.0.0.1/a b",

@@ -11,7 +11,7 @@ use crate::command::{Action, ApprovalRule, Request, Value, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{Position, RunId};
 use crate::domain::invocation::Invocation;
 use crate::domain::plan::{Plan, PlanNotes, Settings};
 use crate::domain::run::{RunState, Status};
@@ -24,6 +24,9 @@ use crate::store::{About, AppendError, Draft};
 /// How long a request waits for its stack when asked to.
 const WAIT_MAX: Duration = Duration::from_mins(30);
 
+/// How long after it was asked for a request may begin that needs nobody's approval: the longest wait for a stack, and some.
+const ACTS_WITHIN: Duration = Duration::from_mins(45);
+
 /// Records set aside for a run beyond those of its steps: claim, pass, votes, resumes, end.
 const RECORDS_BESIDE_STEPS: usize = 32;
 
@@ -32,6 +35,9 @@ const RECORDS_PER_STEP: usize = 4;
 
 /// Times people are asked again by themselves when the world moved; after that somebody has to ask.
 const ASKED_AGAIN_MAX: usize = 3;
+
+/// Stands before the delivery key of what was asked again, once for each time.
+const AGAIN: &str = "again:";
 
 /// Why a request stops where it is.
 enum Stop {
@@ -65,40 +71,62 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
     tasks.spawn(async move {
         use tracing::Instrument;
         let span = tracing::info_span!("run", run.id = %run);
-        advance(&core, run, invocation.as_ref()).instrument(span).await;
+        let seen = advance(&core, run, invocation.as_ref()).instrument(span).await;
         core.release(run);
+        // Something may have come between the last look and the release, such as the last vote. When nothing has, the
+        // run stopped for another reason, such as a log that cannot be written, and the next tick tries again.
+        if let Ok(Some(state)) = core.log.run(run)
+            && Some(state.last) != seen
+            && matches!(state.status, Status::Planned)
+            && state.agreed()
+            && !state.dry_run
+        {
+            go_on(&core, run, None);
+        }
     });
 }
 
-async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) {
+/// The words that a run began with.
+fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
+    match core.log.read(id.0, 1).ok()?.pop()?.event {
+        Event::Invoked { invocation, .. } => Some(invocation),
+        _ => None,
+    }
+}
+
+/// Gives the run's last record at the last look.
+async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) -> Option<Position> {
     loop {
         let run = match core.log.run(id) {
             Ok(Some(run)) => run,
-            Ok(None) => return,
+            Ok(None) => return None,
             Err(error) => {
                 tracing::error!(%error, "the run cannot be read");
-                return;
+                return None;
             }
         };
+        let seen = Some(run.last);
         match step(core, &run).await {
             Ok(()) => {}
-            Err(Stop::Here) => return,
+            Err(Stop::Here) => return seen,
             Err(Stop::Refused(trouble)) => {
                 let outcome = Outcome::Refused { kind: trouble.kind.as_str().to_owned(), why: trouble.message.clone() };
                 if let Err(error) = core.record(id, vec![Event::Ended { outcome }]).await {
                     tracing::error!(%error, "a refusal could not be recorded");
                 }
-                if let Some(invocation) = invocation {
-                    core.answer(invocation, trouble.to_card()).await;
+                // Without a plan there is no thread that tells it, so whoever asked is told, a restart later too.
+                let on_record = || if run.plan.is_none() { asked_in(core, id) } else { None };
+                if let Some(invocation) = invocation.cloned().or_else(on_record) {
+                    core.answer(&invocation, trouble.to_card()).await;
                 }
-                return;
+                return seen;
             }
             Err(Stop::Unwritten(error)) => {
                 tracing::error!(%error, "the run stops here: the record cannot be written");
                 if let Some(invocation) = invocation {
                     core.answer(invocation, cannot_record(&error).to_card()).await;
                 }
-                return;
+                return seen;
             }
         }
     }
@@ -156,10 +184,17 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     let (plan, notes) = prepare(core, run, &request).await?;
     let hash =
         plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
+    let mut rule = approval_rule(core, &request);
+    if asked_in(core, run.id).is_some_and(|i| i.event.starts_with(AGAIN))
+        && let Some(rule) = &mut rule
+    {
+        // The world moved under a plan that people knew; the new one goes nowhere unseen.
+        rule.waived = Waived::Never;
+    }
     let mut events = vec![Event::Planned { plan: Box::new(plan.clone()), hash: hash.clone(), notes: notes.clone() }];
     if run.dry_run {
         events.push(Event::Ended { outcome: Outcome::DryRun });
-    } else if let Some(rule) = gate::admit(&plan, &notes, approval_rule(core, &request).as_ref()) {
+    } else if let Some(rule) = gate::admit(&plan, &notes, rule.as_ref()) {
         let expires = core.clock.now().checked_add(Duration::from_secs(rule.expires_s)).unwrap_or(jiff::Timestamp::MAX);
         let needs = Needs { role: rule.from.clone(), count: rule.count };
         events.push(Event::ApprovalAsked { plan_hash: hash, needs, expires });
@@ -249,7 +284,7 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     let since = crate::story::en::duration(holder.began.unwrap_or(holder.asked), core.clock.now());
     let trouble = Trouble::new(
         TroubleKind::Busy,
-        format!("{target} is held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
+        format!("{target} has been held by {} ({} by {}) for {since}.", holder.id, holder.command, holder.requester),
     );
     if matches!(holder.status, Status::Stuck { .. }) {
         return trouble.say("It is stuck and waits for a person.").try_this(format!("/runs show {}", holder.id));
@@ -272,9 +307,15 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         }
         return Err(Stop::Here);
     }
-    if run.approval.is_some() {
-        may_still(core, run)?;
+    // Consent and request are for now: what was agreed to before a long down-time is asked for again (R10).
+    let now = core.clock.now();
+    let too_old = run.asked.checked_add(ACTS_WITHIN).is_ok_and(|until| now >= until);
+    let lapsed = run.approval.as_ref().map_or(too_old, |a| now >= a.expires);
+    if lapsed {
+        core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
+        return Err(Stop::Here);
     }
+    may_still(core, run)?;
     if run.leads_out() {
         super::ways_out::lead_out(core, run, &planned.plan).await?;
         return Err(Stop::Here);
@@ -291,7 +332,8 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         Err(AppendError::CannotFollow(error)) => {
             let holder = core.log.holder(&planned.plan.target).ok().flatten().filter(|h| h.id != run.id);
             match holder {
-                Some(holder) => Err(Stop::Refused(held(core, run, &holder))),
+                // Somebody was quicker: refused, or waited for if that was asked for.
+                Some(_) => wait_for_stack(core, run, &understand(core, run)?).await,
                 None => {
                     tracing::warn!(%error, "the claim was refused");
                     Err(Stop::Here)
@@ -331,30 +373,33 @@ async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         },
         Err(trouble) => vec![trouble.message],
     };
-    core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]).await?;
-    ask_again(core, run).await?;
+    void(core, run, differences).await?;
     Err(Stop::Here)
 }
 
-/// The same request once more, as a new run with a new plan and a new question.
-async fn ask_again(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    let records =
-        core.log.thread(&crate::domain::event::Subject::Run(run.id)).map_err(|e| super::core::cannot_read(&e))?;
-    let Some(Event::Invoked { invocation, actor, command, target, dry_run }) =
-        records.into_iter().next().map(|r| r.event)
-    else {
-        return Ok(());
-    };
-    let times = invocation.event.matches("again:").count();
-    if times >= ASKED_AGAIN_MAX {
-        return Ok(());
+/// Ends a run whose plan is no longer true, and in the same batch asks for the same thing once more, as a new run with a
+/// new plan and a new question.
+async fn void(core: &Arc<Core>, run: &RunState, mut differences: Vec<String>) -> Result<(), Stop> {
+    let again = asked_in(core, run.id)
+        .filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX)
+        .map(|i| Invocation { event: format!("{AGAIN}{}:{}", run.id, i.event), at: core.clock.now(), ..i });
+    if again.is_none() {
+        differences.push("it keeps moving: ask again when nobody deploys".to_owned());
     }
-    let invocation =
-        Invocation { event: format!("again:{}:{}", run.id, invocation.event), at: core.clock.now(), ..invocation };
-    let event = Event::Invoked { invocation: invocation.clone(), actor, command, target, dry_run };
-    let written = core.log.append(None, vec![Draft { about: About::NewRun, at: core.clock.now(), event }]).await?;
-    if let Some(first) = written.first() {
-        go_on(core, RunId(first.position), Some(invocation));
+    let mut batch = core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]);
+    if let Some(invocation) = &again {
+        let event = Event::Invoked {
+            invocation: invocation.clone(),
+            actor: run.requester.clone(),
+            command: run.command.clone(),
+            target: run.target.clone(),
+            dry_run: false,
+        };
+        batch.push(Draft { about: About::NewRun, at: core.clock.now(), event });
+    }
+    let written = core.log.append(None, batch).await?;
+    if let (Some(invocation), Some(next)) = (again, written.get(1)) {
+        go_on(core, RunId(next.position), Some(invocation));
     }
     Ok(())
 }
@@ -382,7 +427,7 @@ async fn drive(core: &Arc<Core>, run: &RunState, pass: gate::Pass) -> Result<(),
 /// (durability R4), before the doors open.
 ///
 /// # Errors
-/// When the log can be neither read nor written.
+/// When the log cannot be read.
 pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
     let open = core.log.open_runs().map_err(|e| super::core::cannot_read(&e))?;
     let count = open.len();
@@ -391,11 +436,16 @@ pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
             continue; // it waits for a person, as before
         }
         if run.holds_claim() {
-            core.record(run.id, vec![Event::Resumed]).await.map_err(|e| cannot_record(&e))?;
+            if let Err(error) = core.record(run.id, vec![Event::Resumed]).await {
+                tracing::error!(run.id = %run.id, %error, "it cannot be resumed yet; it is tried again");
+                continue;
+            }
         } else if run.dry_run {
             let why = "Sternway was restarted before there was a plan".to_owned();
             let outcome = Outcome::Refused { kind: TroubleKind::Unavailable.as_str().to_owned(), why };
-            core.record(run.id, vec![Event::Ended { outcome }]).await.map_err(|e| cannot_record(&e))?;
+            if let Err(error) = core.record(run.id, vec![Event::Ended { outcome }]).await {
+                tracing::error!(run.id = %run.id, %error, "a dry run of before cannot be ended yet");
+            }
             continue;
         }
         go_on(core, run.id, None);

@@ -151,9 +151,19 @@ impl Core {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run)
     }
 
+    /// Whether a task takes care of the run.
+    pub fn is_taken(&self, run: RunId) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
+    }
+
     /// Lets go of a run.
     pub fn release(&self, run: RunId) {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Whether a task takes care of a run at this moment. One that is stuck holds its stack without any.
+    pub fn is_under_way(&self, run: RunId) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
     }
 
     /// Whether the bot shuts down.

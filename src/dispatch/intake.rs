@@ -48,8 +48,8 @@ pub async fn serve(core: Arc<Core>, mut queue: mpsc::Receiver<Invocation>) {
 /// Judges one invocation and answers it.
 pub async fn handle(core: &Arc<Core>, invocation: Invocation) {
     if let Err(wait) = core.limits.door(&invocation.account) {
-        let tried = crate::domain::text::visible(&invocation.text);
-        if core.limits.count(&invocation.account, &tried) {
+        // Beyond the door's limit only the first is answered: a flood is not worth a flood of answers.
+        if first_of_its_kind(core, &invocation, "door") {
             core.refuse(&invocation, &too_often(wait)).await;
         }
         return;
@@ -60,15 +60,37 @@ pub async fn handle(core: &Arc<Core>, invocation: Invocation) {
             TroubleKind::Usage | TroubleKind::NotFound | TroubleKind::Internal => {
                 core.answer(&invocation, trouble.to_card()).await;
             }
-            TroubleKind::Denied | TroubleKind::Limited | TroubleKind::Busy | TroubleKind::Unavailable => {
-                core.refuse(&invocation, &trouble).await;
+            TroubleKind::Busy | TroubleKind::Unavailable => core.refuse(&invocation, &trouble).await,
+            TroubleKind::Denied | TroubleKind::Limited => {
+                let same = if trouble.kind == TroubleKind::Limited { "limit" } else { &trouble.message };
+                if first_of_its_kind(core, &invocation, same) {
+                    core.refuse(&invocation, &trouble).await;
+                } else {
+                    core.answer(&invocation, trouble.to_card()).await;
+                }
             }
         }
     }
 }
 
+/// Whether this refusal is worth a record of its own; the same ones that follow are counted (decision 13).
+fn first_of_its_kind(core: &Core, invocation: &Invocation, same: &str) -> bool {
+    core.limits.count(&invocation.account, same, &crate::domain::text::visible(&invocation.text))
+}
+
+/// `12 s`, `2:05 min`; rounded up, so that it is not too early.
+fn wait_words(wait: Duration) -> String {
+    let s = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+    if s < 60 { format!("{s} s") } else { en::milliseconds(s.saturating_mul(1000)) }
+}
+
 fn too_often(wait: Duration) -> Trouble {
-    Trouble::new(TroubleKind::Limited, format!("That was too often. Try again in {} s.", wait.as_secs().max(1)))
+    Trouble::new(TroubleKind::Limited, format!("That was too often. Try again in {}.", wait_words(wait)))
+}
+
+fn slow(limit: Duration) -> Trouble {
+    Trouble::new(TroubleKind::Unavailable, format!("No answer within {} s; the host is slow or away.", limit.as_secs()))
+        .say("Nothing was done. Try again, or look at the host.")
 }
 
 async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Trouble> {
@@ -86,7 +108,9 @@ async fn understood(core: &Arc<Core>, invocation: &Invocation) -> Result<(), Tro
     match &request.spec.action {
         _ if request.dry_run => begin(core, invocation, person, &request).await,
         Action::Query(query) => {
-            let card = queries::answer(core, invocation, *query, &request).await?;
+            let limit = Duration::from_secs(request.policy.limit_s);
+            let looking = queries::answer(core, invocation, *query, &request);
+            let card = tokio::time::timeout(limit, looking).await.map_err(|_| slow(limit))??;
             core.answer(invocation, card).await;
             Ok(())
         }
@@ -126,7 +150,7 @@ async fn begin(
             }
             conductor::go_on(core, run, Some(invocation.clone()));
             if dry_run {
-                answer_with_plan(core, invocation, run);
+                answer_with_plan(core, invocation, run, request);
             }
             Ok(())
         }
@@ -142,7 +166,8 @@ async fn begin(
 }
 
 /// Shows a dry run's plan to whoever asked, once it is there. A refusal is answered by the conductor.
-fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId) {
+fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId, request: &Request) {
+    let wet = Request { dry_run: false, policy: request.spec.clone(), ..request.clone() }.line();
     let core = Arc::clone(core);
     let invocation = invocation.clone();
     let tasks = core.tasks.clone();
@@ -153,7 +178,8 @@ fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId) {
             match core.log.run(run) {
                 Ok(Some(state)) if state.ended() => {
                     if state.plan.is_some() {
-                        core.answer(&invocation, en::run_card(&state, core.clock.now(), None)).await;
+                        let card = en::run_card(&state, core.clock.now(), None).button("Do it", wet.clone());
+                        core.answer(&invocation, card).await;
                     }
                     return;
                 }
@@ -190,6 +216,7 @@ pub fn stack_for<'c>(
         Some(name) => core.config.stack(name).ok_or_else(|| {
             Trouble::new(TroubleKind::NotFound, format!("No stack is called {name}."))
                 .say(format!("There is: {}.", known()))
+                .try_this("/status")
         }),
         None => core.config.stack_of(&invocation.place).ok_or_else(|| {
             Trouble::usage("This channel has no stack of its own; say which.")

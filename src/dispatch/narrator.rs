@@ -69,7 +69,12 @@ async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap
     if run.place.surface == surface {
         let all = story::tell(&run, record.position, record.at, &record.event);
         let deliveries = all.into_iter().map(|told| delivery(&run, record.position, told)).collect();
-        if outbox.send_all(deliveries).await.is_err() {
+        let mut closing = core.closing.clone();
+        let handed_in = tokio::select! {
+            handed_in = outbox.send_all(deliveries) => handed_in.is_ok(),
+            () = closed(&mut closing) => false,
+        };
+        if !handed_in {
             return; // the doors are closing; it is told again after the next start
         }
     }

@@ -31,6 +31,12 @@ pub async fn about_a_run(
     let person = person
         .ok_or_else(|| Trouble::new(TroubleKind::Denied, "An account that is linked to nobody may only look."))?;
     let reason = request.reason.as_deref().unwrap_or_default();
+    if core.log.seen(&invocation.event).map_err(|e| cannot_read(&e))?.is_some() {
+        // The same delivery once more: it counts already, and is no second vote to be refused.
+        let (run, _) = subject(core, what, request)?;
+        core.answer(invocation, heard(what, &run, false)).await;
+        return Ok(());
+    }
     for _ in 0..DECIDE_TRIES {
         let head = core.log.head();
         let (run, approval) = subject(core, what, request)?;
@@ -97,6 +103,7 @@ fn heard(what: Builtin, run: &RunState, granted: bool) -> Card {
         Builtin::Approve if granted => "your vote counts, and was the last one needed: ",
         Builtin::Approve => "your vote counts: ",
         Builtin::Deny => "denied: ",
+        _ if run.holds_claim() => "cancelled, it goes back at the next safe point: ",
         _ => "cancelled: ",
     };
     Card::new(Tone::Plain, vec![text(words), code(run.id), text(" "), strong(&run.command)])

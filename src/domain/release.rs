@@ -48,10 +48,13 @@ pub struct Release {
     pub origin: Origin,
     /// When its container was first started.
     pub since: Timestamp,
+    /// When it was found running again after another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub back: Vec<Timestamp>,
     /// When it was proven healthy, if ever.
     #[serde(default)]
     pub proven: Option<Timestamp>,
-    /// The run that left it; cleared when it is deployed anew.
+    /// The run that left it; cleared when it is deployed anew or somebody went back to it all the same.
     #[serde(default)]
     pub left_by: Option<RunId>,
 }
@@ -101,6 +104,9 @@ pub enum NoTarget {
     AlreadyThere(ReleaseId),
 }
 
+/// A word of so many hex digits that is nobody's tag is the beginning of a digest, as cards show it.
+const SHORT_DIGEST: usize = 12;
+
 /// Name of the subject that the records of one service's releases belong to.
 pub fn subject_key(target: &Target, service: &ServiceName) -> String {
     format!("{target}/{service}")
@@ -121,6 +127,7 @@ impl History {
                         spec: spec.clone(),
                         origin: origin.clone(),
                         since: *since,
+                        back: Vec::new(),
                         proven: None,
                         left_by: None,
                     });
@@ -137,14 +144,13 @@ impl History {
                     found.left_by = Some(*run);
                 }
             }
-            Event::ReleaseBack { release, spec, origin, .. } => {
+            Event::ReleaseBack { release, spec, .. } => {
                 self.current = Some(*release);
-                let deployed_anew = matches!(origin, Origin::Compose);
                 if let Some(found) = self.get_mut(*release) {
                     found.spec = spec.clone();
-                    if deployed_anew {
-                        found.left_by = None;
-                    }
+                    // By itself a rollback never goes to a release that one left, so somebody wanted it back.
+                    found.left_by = None;
+                    found.back.push(at);
                 }
             }
             _ => {}
@@ -196,8 +202,19 @@ impl History {
                     })
                     .collect()
             }
-            Wanted::Tag(tag) => self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect(),
-            Wanted::At(moment) => self.releases.iter().rfind(|r| r.since <= *moment).into_iter().collect(),
+            Wanted::Tag(tag) => {
+                let tagged: Vec<&Release> =
+                    self.releases.iter().filter(|r| has_tag(&r.handles.reference, tag)).collect();
+                if tagged.is_empty() && tag.len() >= SHORT_DIGEST && tag.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return self.choose(&Wanted::Digest(tag.to_ascii_lowercase()), running);
+                }
+                tagged
+            }
+            Wanted::At(moment) => {
+                let starts = |r: &'_ Release| r.back.iter().chain([&r.since]).filter(|t| *t <= moment).max().copied();
+                let running = self.releases.iter().filter_map(|r| Some((starts(r)?, r))).max_by_key(|(at, _)| *at);
+                running.map(|(_, r)| r).into_iter().collect()
+            }
         };
         let mut distinct: Vec<&Release> = Vec::new();
         for release in fitting {

@@ -48,6 +48,9 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
             (StepAction::WritePin { old: a, file, key, .. }, StepAction::WritePin { old: n, .. }) if a != n => {
                 say(true, format!("{key} in {file} was changed"));
             }
+            (StepAction::WritePin { value: a, file, key, .. }, StepAction::WritePin { value: n, .. }) if a != n => {
+                say(true, format!("another value would be written to {key} in {file}"));
+            }
             (StepAction::ResolveRun { head: a, run, .. }, StepAction::ResolveRun { head: n, .. }) if a != n => {
                 say(true, format!("{run} has moved on"));
             }

@@ -1,7 +1,8 @@
 //! How often. A coarse limit per account at the door, before anything is understood or written, and one per person
-//! and command. Refusals at the door are counted and recorded in one record, not one by one (decision 13).
+//! and command. The same refusal again is counted and goes into one record, not one by one (decision 13).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,21 +35,24 @@ impl GovernorClock for Wall {
 
 type Limiter = RateLimiter<String, HashMapStateStore<String>, Wall, NoOpMiddleware<Nanos>>;
 
-/// Refusals of one account that are not written yet.
+/// The same refusal of one account again and again, beyond the first, which has a record of its own.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// How many.
+    /// How many more.
     pub count: u64,
     /// What was tried last.
     pub last: String,
 }
+
+/// Surface and id of an account, and the kind of refusal.
+type CountKey = (String, String, String);
 
 /// All limits of one bot.
 pub struct Limits {
     clock: Wall,
     door: Limiter,
     commands: Mutex<HashMap<String, Limiter>>,
-    counted: Mutex<HashMap<(String, String), (Account, Counted)>>,
+    counted: Mutex<HashMap<CountKey, (Account, Counted)>>,
 }
 
 fn quota(count: u32, per: Duration) -> Quota {
@@ -97,23 +101,32 @@ impl Limits {
         limiter.check_key(&key).map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// Notes a refusal at the door. True for the first one since the last [`Self::take_counted`]: that one is worth
-    /// an answer and a record of its own.
-    pub fn count(&self, account: &Account, tried: &str) -> bool {
+    /// Notes a refusal. True for the first one of the `same` kind since the last [`Self::take_counted`]: that one is
+    /// worth a record of its own.
+    pub fn count(&self, account: &Account, same: &str, tried: &str) -> bool {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.len() >= KEYS_MAX {
             return false;
         }
-        let key = (account.surface.as_str().to_owned(), account.id.clone());
-        let entry = counted.entry(key).or_insert_with(|| (account.clone(), Counted::default()));
-        entry.1.count += 1;
-        entry.1.last = tried.to_owned();
-        entry.1.count == 1
+        let key = (account.surface.as_str().to_owned(), account.id.clone(), same.to_owned());
+        match counted.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert((account.clone(), Counted::default()));
+                true
+            }
+            Entry::Occupied(mut known) => {
+                let (_, more) = known.get_mut();
+                more.count += 1;
+                tried.clone_into(&mut more.last);
+                false
+            }
+        }
     }
 
-    /// What was counted since the last time, for the records.
+    /// What came beyond the first since the last time, for the records.
     pub fn take_counted(&self) -> Vec<(Account, Counted)> {
-        std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner)).into_values().collect()
+        let all = std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner));
+        all.into_values().filter(|(_, more)| more.count > 0).collect()
     }
 }
 
@@ -138,8 +151,11 @@ mod tests {
         limits.door(&other).expect("one account's flood is not another's");
         clock.advance(wait);
         limits.door(&amal).expect("after the time it was told");
-        assert!(limits.count(&amal, "/rollback"));
-        assert!(!limits.count(&amal, "/rollback"), "only the first is answered");
-        assert_eq!(limits.take_counted()[0].1.count, 2);
+        assert!(limits.count(&amal, "door", "/rollback"));
+        assert!(limits.take_counted().is_empty(), "a single refusal has its own record");
+        assert!(limits.count(&amal, "door", "/rollback"));
+        assert!(!limits.count(&amal, "door", "/status"), "only the first has a record of its own");
+        assert!(limits.count(&amal, "another", "/rollback"));
+        assert_eq!(limits.take_counted(), [(amal, Counted { count: 1, last: "/status".into() })]);
     }
 }

@@ -52,7 +52,7 @@ pub fn screen(spec: &CommandSpec, account: &Account, person: Option<&Person>) ->
         return Ok(());
     }
     Err(Trouble::new(TroubleKind::Denied, format!("/{} is for {}; you are {}.", spec.path, spec.who, roles_of(person)))
-        .say("Ask one of them, or look at what would happen.")
+        .say("Ask one of them to say it.")
         .try_this("/status"))
 }
 

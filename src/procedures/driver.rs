@@ -12,7 +12,7 @@ use crate::agent::{Act, ActError, Observed, Order};
 use crate::clock::{Clock, closed};
 use crate::domain::event::{Event, Outcome, Subject, Token};
 use crate::domain::ids::{Position, RunId};
-use crate::domain::plan::{Input, Plan, StepAction, StepOutput, Undo};
+use crate::domain::plan::{Input, Plan, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::release::{Origin, subject_key};
 use crate::domain::run::{RunState, StepState};
 use crate::gate::Pass;
@@ -184,6 +184,7 @@ impl Driver {
             Ok(made) => made,
             Err(why) => return Heard::Failed(why),
         };
+        let order = if run.way == Some(WayOut::Accept) { accepting(order, run) } else { order };
         match tokio::time::timeout(limit, self.act.observe(&order)).await {
             Err(_) => Heard::Uncertain(format!("no answer within {} s", limit.as_secs())),
             Ok(Ok(Observed::So(output))) => Heard::So(output),
@@ -191,6 +192,12 @@ impl Driver {
             Ok(Err(error)) => heard(error),
         }
     }
+}
+
+/// `It is now so`: the look that changes nothing, not even what an interrupted swap left.
+fn accepting(order: Order, run: &RunState) -> Order {
+    let action = StepAction::ResolveRun { run: run.id, way: WayOut::Accept, head: run.last.to_string() };
+    Order { action, ..order }
 }
 
 enum Wrote {

@@ -123,7 +123,7 @@ pub async fn prepare(
             None => false,
         };
         if !kept {
-            return Err(Trouble::new(TroubleKind::NotFound, "no settings are recorded for that release")
+            return Err(Trouble::new(TroubleKind::NotFound, "No settings are recorded for that release.")
                 .say("Go there with today's settings instead.")
                 .try_this(format!("/rollback image {}", ask.service)));
         }
@@ -133,12 +133,18 @@ pub async fn prepare(
 
 /// What a person is told when the agent could not look.
 pub fn cannot_look(error: &LookError) -> Trouble {
-    let trouble = Trouble::new(TroubleKind::Unavailable, format!("{error}. Nothing was done."));
+    let trouble = Trouble::new(TroubleKind::Unavailable, sentence(&format!("{error}. Nothing was done.")));
     match error {
         LookError::Unreachable(_) => trouble.say("Is dockerd running on that host?").try_this("/status"),
         LookError::NotAllowed(_) => trouble.say("The agent's list of allowed projects is in the config."),
         LookError::Other(_) => trouble.try_this("/status"),
     }
+}
+
+/// The same with a capital letter in front.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn repository_of(reference: &str) -> Option<&str> {
@@ -191,24 +197,25 @@ fn the_container<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f ContainerFa
         });
     };
     let unavailable = |why: String| Trouble::new(TroubleKind::Unavailable, why);
+    if let Some(run) = service.containers.iter().find_map(|c| c.unfinished) {
+        return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
+            .try_this(format!("/runs show {run}")));
+    }
     let [container] = service.containers.as_slice() else {
         return Err(unavailable(format!(
             "{} has {} containers; scaled services cannot be rolled back yet.",
             ask.service,
             service.containers.len()
         ))
-        .say("Scale it to one first, or go back with compose."));
+        .say("Scale it to one first, or go back with compose.")
+        .try_this("/status"));
     };
-    if let Some(run) = container.unfinished {
-        return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
-            .try_this(format!("/runs show {run}")));
-    }
     if let Some(first) = container.obstacles.first() {
         let mut trouble = unavailable(format!("{} cannot be recreated faithfully: {first}", ask.service));
         for more in container.obstacles.iter().skip(1) {
             trouble = trouble.say(more);
         }
-        return Err(trouble.say("Nothing was touched."));
+        return Err(trouble.say("Nothing was touched.").try_this("/status"));
     }
     match container.state {
         ContainerState::Running | ContainerState::Restarting | ContainerState::Exited | ContainerState::Created => {
@@ -219,7 +226,8 @@ fn the_container<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f ContainerFa
             ask.service,
             if container.state == ContainerState::Paused { "paused" } else { "dead" }
         ))
-        .say("Unpause or remove it first.")),
+        .say("Unpause or remove it first.")
+        .try_this("/status")),
     }
 }
 
@@ -364,10 +372,11 @@ pub fn assemble(
             return Err(unavailable(format!(
                 "{reference} is built for {other}, and this host is {}/{}.",
                 facts.engine.os, facts.engine.arch
-            )));
+            ))
+            .try_this(format!("/releases {service}")));
         }
         ImageFound::Gone => {
-            let mut trouble = unavailable(format!("the image of {reference} is gone from this host."));
+            let mut trouble = unavailable(format!("The image of {reference} is gone from this host."));
             if let Some(digest) = chosen.to.digests.first() {
                 trouble =
                     trouble.say(format!("Pull it on the host (docker pull {}), then ask again.", visible(digest)));
@@ -377,13 +386,14 @@ pub fn assemble(
     };
     if facts.free_bytes.is_some_and(|free| free < FREE_FLOOR_BYTES) {
         return Err(unavailable(format!(
-            "only {} MB are free where Docker keeps its data; a start could fail.",
+            "Only {} MB are free where Docker keeps its data; a start could fail.",
             facts.free_bytes.unwrap_or(0) / 1_000_000
         ))
-        .say("Make room on the host first: docker system df shows where it went."));
+        .say("Make room on the host first: docker system df shows where it went.")
+        .try_this("/status"));
     }
     if let Some(obstacle) = pin.and_then(|p| p.obstacle.as_ref()) {
-        return Err(unavailable(format!("the pin cannot be written: {obstacle}")));
+        return Err(unavailable(format!("The pin cannot be written: {obstacle}.")).try_this("/status"));
     }
 
     let tag_holds = local.iter().any(|h| h.reference == chosen.to.reference && h.fingerprint == chosen.to.fingerprint);
@@ -451,11 +461,21 @@ pub fn assemble(
     let mut steps = Vec::new();
     for kind in &ask.steps {
         match kind {
-            StepKind::ProtectImage => steps.push(PlannedStep {
-                action: StepAction::ProtectImage { service: service.clone(), image: to.clone() },
-                undo: Undo::Nothing,
-                limit_s: QUICK_S,
-            }),
+            StepKind::ProtectImage => {
+                // Undone last, after the swap back: only then is there an address that the proxies can learn anew. One for
+                // each proxy, one without a proxy.
+                let signals = rules.proxies.iter().map(|(proxy, signal)| {
+                    let action = StepAction::SignalProxy { proxy: proxy.clone(), signal: signal.clone() };
+                    Undo::Action(Box::new(action))
+                });
+                let signals = if ask.steps.contains(&StepKind::SignalProxy) { signals.collect() } else { Vec::new() };
+                let undos = if signals.is_empty() { vec![Undo::Nothing] } else { signals };
+                steps.extend(undos.into_iter().map(|undo| PlannedStep {
+                    action: StepAction::ProtectImage { service: service.clone(), image: to.clone() },
+                    undo,
+                    limit_s: QUICK_S,
+                }));
+            }
             StepKind::SwapService => steps.push(PlannedStep {
                 action: StepAction::SwapService(Box::new(swap.clone())),
                 undo: Undo::Action(Box::new(StepAction::SwapService(Box::new(swap_back.clone())))),
@@ -487,11 +507,12 @@ pub fn assemble(
                 for (proxy, signal) in &rules.proxies {
                     if !facts.services.contains_key(proxy) {
                         return Err(unavailable(format!(
-                            "the config names {proxy} as proxy of {service}, and it has no container."
-                        )));
+                            "The config names {proxy} as proxy of {service}, and it has no container."
+                        ))
+                        .try_this("/status"));
                     }
                     let action = StepAction::SignalProxy { proxy: proxy.clone(), signal: signal.clone() };
-                    steps.push(PlannedStep { undo: Undo::Action(Box::new(action.clone())), action, limit_s: QUICK_S });
+                    steps.push(PlannedStep { action, undo: Undo::Nothing, limit_s: QUICK_S });
                 }
             }
             StepKind::ProveHealth => steps.push(PlannedStep {
@@ -526,6 +547,6 @@ fn pin_value(image: &Handles, tag_holds: bool, project: &ProjectName, service: &
     }
     match image.digests.first() {
         Some(digest) => digest.clone(),
-        None => format!("io.sternway/pin/{project}-{service}:{}", image.fingerprint.short()),
+        None => crate::agent::keep::pin_reference(project, service, image),
     }
 }

@@ -3,13 +3,17 @@
 use jiff::Timestamp;
 
 use crate::domain::actor::Actor;
-use crate::domain::card::{Card, Line, Tone, code, strong, text};
+use crate::domain::card::{Card, Line, Span, Tone, code, strong, text};
 use crate::domain::event::Outcome;
 use crate::domain::ids::RunId;
 use crate::domain::names::PersonId;
 use crate::domain::plan::{Plan, PlanNotes, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{Approval, RunState, Status, StepState};
+use crate::domain::text::shorten;
 use crate::procedures::decide::describe;
+
+/// Characters of a cause on a run's card: two rows of a phone.
+const CAUSE_MAX: usize = 80;
 
 /// `3.2 s`, `4:05`, `2 h 10 min`: short, readable, never more exact than useful.
 pub fn duration(from: Timestamp, to: Timestamp) -> String {
@@ -52,15 +56,26 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
     for line in change_lines(run) {
         card = card.line(line);
     }
-    card = card.line(vec![text("asked by "), strong(plan.requester.to_string()), text(" on "), code(&plan.target)]);
+    let mut asked = vec![text("asked by "), strong(plan.requester.to_string())];
+    if run.steps.is_empty() {
+        asked.extend([text(" on "), code(&plan.target)]);
+    }
+    if let Some(approval) = run.approval.as_ref().filter(|a| !a.votes.is_empty()) {
+        let names: Vec<String> = approval.votes.iter().map(|v| v.by.to_string()).collect();
+        asked.extend([text(", approved by "), strong(names.join(", "))]);
+    }
+    // What has to be weighed stands open until the first step; from then on what happens does.
+    let mut weighed = Vec::new();
     if !plan.reason.is_empty() {
-        card = card.line(vec![text("because "), text(&plan.reason)]);
+        weighed.push(vec![text("because "), text(&plan.reason)]);
     }
-    for warning in &planned.notes.warnings {
-        card = card.line(vec![text("! "), text(warning)]);
-    }
-    if run.steps.is_empty() && (run.dry_run || !run.ended()) {
-        card.lines.extend(gap_line(&planned.notes));
+    weighed.extend(planned.notes.warnings.iter().map(|w| vec![text("! "), text(w)]));
+    if run.steps.is_empty() {
+        card = card.line(asked);
+        card.lines.extend(weighed);
+        if !run.ended() || run.dry_run {
+            card.lines.extend(gap_line(&planned.notes));
+        }
         for (i, step) in plan.steps.iter().enumerate() {
             card = card.detail(vec![
                 text(format!("{}. ", i + 1)),
@@ -69,8 +84,7 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             ]);
         }
     } else {
-        for (i, step) in plan.steps.iter().enumerate() {
-            let state = run.steps.get(i).unwrap_or(&StepState::Waiting);
+        for (step, state) in plan.steps.iter().zip(&run.steps) {
             let mut line = vec![text(mark(state)), text(" "), text(describe(&step.action))];
             if let StepState::Done { output } = state {
                 line.push(text(output_words(output)));
@@ -81,13 +95,16 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             }
             card = card.line(line);
         }
-    }
-    if let Some(approval) = run.approval.as_ref().filter(|a| !a.votes.is_empty()) {
-        let names: Vec<String> = approval.votes.iter().map(|v| v.by.to_string()).collect();
-        card = card.line(vec![text("approved by "), strong(names.join(", "))]);
+        card = card.line(asked).detail(vec![text("on "), code(&plan.target)]);
+        card.details.extend(weighed);
     }
     card = card.detail(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
-    card = card.line(status_line(run, now));
+    // The whole of a long cause stands in the reply that told it.
+    let status = status_line(run, now).into_iter().map(|span| match span {
+        Span::Text(words) => Span::Text(shorten(&words, CAUSE_MAX)),
+        other => other,
+    });
+    card = card.line(status.collect());
     if run.ended() {
         card
     } else if let Status::Stuck { .. } = run.status {
@@ -218,7 +235,7 @@ fn output_words(output: &StepOutput) -> String {
             " (weak proof: it runs)".to_owned()
         }
         StepOutput::Swapped { proof, .. } | StepOutput::Proven { proof } => {
-            format!(" ({} good answers)", proof.answers)
+            format!(" ({} answers)", proof.answers)
         }
         StepOutput::Dumped { dump } => format!(" ({dump})"),
     }
@@ -228,14 +245,13 @@ fn status_line(run: &RunState, now: Timestamp) -> Line {
     match &run.status {
         Status::Requested => vec![text("looking at what is there")],
         Status::Planned => match run.open_approval() {
-            Some(a) => vec![
-                text(match a.needs.count.saturating_sub(a.votes.len() as u32) {
-                    1 => "waits for 1 vote from ".to_owned(),
-                    more => format!("waits for {more} votes from "),
-                }),
-                code(&a.needs.role),
-                text(format!(" until {}", clock_time(a.expires))),
-            ],
+            Some(a) => {
+                let votes = match (a.needs.count, a.needs.count.saturating_sub(a.votes.len() as u32)) {
+                    (1, _) => "waits for a vote from ".to_owned(),
+                    (all, left) => format!("waits for {left} of {all} votes from "),
+                };
+                vec![text(votes), code(&a.needs.role), text(format!(" until {}", clock_time(a.expires)))]
+            }
             None => vec![text("about to begin")],
         },
         Status::Claimed => vec![text("holds "), code(target(run)), text("; checking the plan once more")],
@@ -312,7 +328,10 @@ pub fn question(run: &RunState, approval: &Approval) -> Card {
     let Actor::Person(_) = run.requester else {
         return finish_question(card, approval, decided, run);
     };
-    card = card.line(vec![strong(run.requester.to_string()), text(" asked and cannot approve it")]);
+    card = card.line(vec![
+        strong(run.requester.to_string()),
+        text(if decided { " asked" } else { " asked and cannot approve it" }),
+    ]);
     finish_question(card, approval, decided, run)
 }
 
@@ -409,12 +428,19 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
             card = card.line(vec![text("- "), text(line)]);
         }
     }
-    let next = match outcome {
-        Outcome::Undone { .. } | Outcome::Done => Some(("Show", format!("/runs show {}", run.id))),
-        _ => None,
-    };
-    match next {
-        Some((label, command)) => card.button(label, command),
-        None => card,
+    match outcome {
+        // That release does not do: which others are there?
+        Outcome::Undone { .. } => {
+            let service = run.plan.iter().flat_map(|p| &p.plan.steps).find_map(|s| match &s.action {
+                StepAction::SwapService(swap) => Some(&swap.service),
+                _ => None,
+            });
+            if let Some(service) = service {
+                card = card.button("Releases", format!("/releases {service}"));
+            }
+            card.button("Show", format!("/runs show {}", run.id))
+        }
+        Outcome::Done => card.button("Show", format!("/runs show {}", run.id)),
+        _ => card,
     }
 }

@@ -36,6 +36,8 @@ pub const BEN: &str = "uid:2";
 pub const CARLA: &str = "uid:3";
 pub const STRANGER: &str = "uid:9";
 
+const AMAL_IN_CONFIG: &str = "[[person]]\nid = \"amal\"\nroles = [\"on-call\"]\naccounts = { console = [\"uid:1\"] }\n";
+
 /// Time of the runtime that runs now, carried over from one to the next.
 pub struct NightClock {
     state: Mutex<(Timestamp, Option<tokio::time::Instant>)>,
@@ -77,6 +79,8 @@ pub struct Night {
     pub chat: Arc<SimChat>,
     /// More lines for the config.
     pub more_config: String,
+    /// Amal has left the team: the config does not know them any more.
+    pub without_amal: bool,
 }
 
 /// Asks the simulated host's ports.
@@ -125,6 +129,7 @@ impl Night {
             engine,
             folder,
             more_config: String::new(),
+            without_amal: false,
         }
     }
 
@@ -168,11 +173,7 @@ store = "{folder}/store"
 agent = "{folder}/agent"
 socket = "{folder}/socket"
 
-[[person]]
-id = "amal"
-roles = ["on-call"]
-accounts = {{ console = ["{AMAL}"] }}
-
+{amal}
 [[person]]
 id = "ben"
 roles = ["on-call", "approver"]
@@ -200,6 +201,7 @@ proxies = [{{ service = "web", signal = "HUP" }}]
 "#,
             folder = self.folder.path().display(),
             more = self.more_config,
+            amal = if self.without_amal { "" } else { AMAL_IN_CONFIG },
         );
         Config::parse("night.toml", &text)
             .unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))

@@ -1,0 +1,49 @@
+//! Conversations with the whole bot on a simulated night: who says what, what they are told, what is on record and what
+//! stands on the host afterwards. Each test's name is the sentence it proves.
+//!
+//! Ids, digests and installation secrets differ from night to night, so snapshots show them masked (`cast::masked`).
+
+#![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+#[path = "support/night.rs"]
+mod night;
+
+#[path = "laws/hands.rs"]
+#[allow(dead_code)]
+mod hands;
+
+#[path = "stories/cast.rs"]
+mod cast;
+
+#[path = "stories/faulty_log.rs"]
+mod faulty_log;
+
+#[path = "stories/broken_hands.rs"]
+mod broken_hands;
+
+#[path = "stories/whole.rs"]
+mod whole;
+
+#[path = "stories/votes.rs"]
+mod votes;
+
+#[path = "stories/endings.rs"]
+mod endings;
+
+#[path = "stories/moved.rs"]
+mod moved;
+
+#[path = "stories/refusals.rs"]
+mod refusals;
+
+#[path = "stories/targets.rs"]
+mod targets;
+
+#[path = "stories/waiting.rs"]
+mod waiting;
+
+#[path = "stories/again.rs"]
+mod again;
+
+#[path = "stories/record.rs"]
+mod record;
