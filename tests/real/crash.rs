@@ -125,6 +125,9 @@ impl Lane {
         }
         let calls = self.proxy.calls();
         let at_call = self.proxy.killed();
+        if matches!(point, Point::Call(..)) {
+            assert!(at_call.is_some(), "{point:?} was never reached: {calls:?}");
+        }
         drop(watcher);
         bot.kill();
         let records = self.runs_since(began).iter().map(|r| self.journal.events(r.id).len()).sum();

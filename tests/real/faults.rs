@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use sternway::agent::engine::Engine;
 use sternway::domain::event::{Event, Outcome};
 use sternway::domain::run::Status;
 
-use crate::bot::Served;
+use crate::bot::{Served, last_lines};
 use crate::shop::{Settings, Shop, until};
 
 /// A file system of its own, so small that it can be filled; unmounted when dropped.
@@ -61,7 +62,9 @@ async fn on_a_full_disk_nothing_is_begun_and_with_room_again_it_goes_on_by_itsel
     disk.fill();
     // What is left of the newest segment's last page may take a small record yet: dry runs use it up.
     until("the log to be full", async || {
-        let said = layla.say("/rollback plan image api because there is a rest of a page").await.plain();
+        let said = layla.say("/rollback plan image api because there is a rest of a page");
+        let said = tokio::time::timeout(Duration::from_secs(30), said).await;
+        let said = said.unwrap_or_else(|_| panic!("no answer: {}", last_lines(&bot.log))).plain();
         if said.contains("cannot be written") { Ok(()) } else { Err(said) }
     })
     .await;
@@ -85,7 +88,7 @@ async fn on_a_full_disk_nothing_is_begun_and_with_room_again_it_goes_on_by_itsel
         if !said.contains("cannot be written") {
             break;
         }
-        let mut tick = tokio::time::interval(std::time::Duration::from_millis(500));
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
         tick.tick().await;
         tick.tick().await;
     }

@@ -5,9 +5,9 @@ use sternway::domain::event::Outcome;
 use sternway::domain::ids::Position;
 use sternway::domain::run::{RunState, Status};
 
-use crate::bot::Served;
+use crate::bot::{Served, at_rest, last_lines};
 use crate::console::{Omar, Seat};
-use crate::shop::{Settings, Shop};
+use crate::shop::{Settings, Shop, until};
 
 /// A shop that ran 1.0 and runs 1.1 now, both on record, and a bot.
 async fn after_a_deploy(old: &str, new: &str, settings: Settings) -> Option<(Shop, Served, String)> {
@@ -32,6 +32,17 @@ fn approve(shop: &Shop, run: &RunState) -> Omar {
     Omar::says(shop, &[&format!("/approve {}", run.approval.as_ref().unwrap().id)])
 }
 
+/// Omar approves the run, and it comes to rest.
+async fn approved(shop: &Shop, bot: &Served, asked_at: Position, run: &RunState) -> RunState {
+    let omar = approve(shop, run);
+    until("the approved run to end", async || match bot.journal.newest_after(asked_at) {
+        Some(run) if at_rest(&run) => Ok(run),
+        Some(run) => Err(format!("{:?}; omar read: {}; {}", run.status, omar.read(), last_lines(&bot.log))),
+        None => Err("no run".to_owned()),
+    })
+    .await
+}
+
 /// A rollback to an image that is no good ends with the old container back, and verified.
 async fn the_old_one_comes_back(behaviour: &str, why: &[&str]) {
     let settings = Settings { deadline_s: 5, ..Settings::default() };
@@ -39,8 +50,7 @@ async fn the_old_one_comes_back(behaviour: &str, why: &[&str]) {
     let (before, old) = (shop.env(), shop.api().await);
     let mut layla = bot.sit().await;
     let (asked_at, run) = ask(&bot, &mut layla, &format!("/rollback image api to {first}")).await;
-    let _omar = approve(&shop, &run);
-    let run = bot.journal.at_rest(asked_at).await;
+    let run = approved(&shop, &bot, asked_at, &run).await;
     let Status::Ended { outcome: Outcome::Undone { why: told }, .. } = &run.status else { panic!("{:?}", run.status) };
     assert!(why.iter().any(|w| told.contains(w)), "it says why: {told}");
     assert!(told.contains("runs again and was verified"), "and how it stands: {told}");
@@ -89,7 +99,7 @@ async fn an_image_deleted_after_the_plan_makes_the_approval_void_and_nothing_is_
     let image = shop.engine.docker().inspect_image(&shop.image("1.0")).await.unwrap().id.unwrap();
     shop.engine.remove_image(&image).await;
     let omar = approve(&shop, &run);
-    let first = crate::shop::until("the first run to end", async || {
+    let first = until("the first run to end", async || {
         let first = bot.journal.runs().into_iter().find(|r| r.id == run.id).unwrap();
         if first.ended() { Ok(first) } else { Err(format!("{:?}\n{}", first.status, omar.read())) }
     })
@@ -101,7 +111,7 @@ async fn an_image_deleted_after_the_plan_makes_the_approval_void_and_nothing_is_
     };
     assert!(why.contains("gone"), "the reason: {why}");
     // People are asked again, or told that there is nothing to ask.
-    let again = bot.journal.run(asked_at, "the second request", |r| r.ended()).await;
+    let again = bot.journal.run(asked_at, "the second request", |r| r.id != run.id && r.ended()).await;
     assert!(matches!(&again.status, Status::Ended { outcome: Outcome::Refused { .. } | Outcome::Void { .. }, .. }));
     let after = (shop.env(), shop.api().await);
     assert_eq!(before.0, after.0, "the pin");
@@ -126,13 +136,11 @@ async fn a_tag_moved_after_the_plan_changes_nothing_about_what_will_run() {
     assert_eq!(shop.fingerprint(&shop.image("1.0")).await, moved, "the tag has moved");
     let _omar = approve(&shop, &run);
     // Either it runs the planned image all the same, or the approval is void and people are asked anew about that image.
-    let run = bot
-        .journal
-        .run(asked_at, "an end or a new question", |r| r.ended() || r.id != run.id && r.open_approval().is_some());
-    let mut run = run.await;
+    let void = |r: &RunState| matches!(&r.status, Status::Ended { outcome: Outcome::Void { .. }, .. });
+    let goes_on = |r: &RunState| r.ended() && !void(r) || r.id != run.id && r.open_approval().is_some();
+    let mut run = bot.journal.run(asked_at, "an end or a new question", goes_on).await;
     if !run.ended() {
-        let _omar = approve(&shop, &run);
-        run = bot.journal.at_rest(asked_at).await;
+        run = approved(&shop, &bot, asked_at, &run).await;
     }
     assert!(matches!(&run.status, Status::Ended { outcome: Outcome::Done, .. }), "{:?}", run.status);
     assert_eq!(shop.running().await, planned, "the fingerprint of the plan, not what the tag means now");
