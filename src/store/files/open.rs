@@ -57,7 +57,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// Segments of 16 MB or one day, 64 MB ballast, 2 MB cache, on the machine's disk.
+    /// Segments of 16 MB or one day, 64 MB ballast, 8 MB cache, on the machine's disk.
     pub fn new(clock: Arc<dyn Clock>, software: impl Into<String>, host: impl Into<String>) -> Self {
         Self {
             clock,
@@ -67,7 +67,7 @@ impl OpenOptions {
             segment_age: Duration::from_secs(24 * 60 * 60),
             ballast_bytes: 64 * 1024 * 1024,
             queue: 256,
-            index_cache: 2 * 1024 * 1024,
+            index_cache: 8 * 1024 * 1024,
             index_limit: Duration::from_secs(60),
             disk: Arc::new(HostDisk),
         }
