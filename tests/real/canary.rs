@@ -75,7 +75,7 @@ async fn secrets_of_the_product_are_found_nowhere_outside_the_agents_own_folder(
         let asked_at = bot.journal.head();
         layla.say(words).await;
         let run = bot.journal.run(asked_at, "the question", |r| r.open_approval().is_some()).await;
-        let omar = Omar::says(&shop, &[&format!("/approve {}", run.approval.as_ref().unwrap().id), "/status"]);
+        let omar = Omar::approves(&shop, &layla, &run, "", &["/status"]).await;
         let run = bot.journal.at_rest(asked_at).await;
         let ended = match &run.status {
             Status::Ended { outcome: Outcome::Done, .. } => "done",

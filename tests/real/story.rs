@@ -31,7 +31,7 @@ async fn a_team_rolls_a_service_back_and_everything_they_are_told_is_so() {
     let approval = run.approval.as_ref().unwrap().id;
     let own = layla.say(&format!("/approve {approval}")).await.plain();
     assert!(own.contains("somebody else"), "one's own request: {own}");
-    let omar = Omar::says(&shop, &[&format!("/approve {approval} because it is slow here too")]);
+    let omar = Omar::approves(&shop, &layla, &run, "it is slow here too", &[]).await;
     let run = bot.journal.at_rest(asked_at).await;
     assert!(matches!(&run.status, Status::Ended { outcome: Outcome::Done, .. }), "{:?}\n{}", run.status, omar.read());
 
@@ -56,7 +56,7 @@ async fn a_team_rolls_a_service_back_and_everything_they_are_told_is_so() {
     let asked_at = bot.journal.head();
     layla.say(&format!("/rollback image api to {second} because 1.0 was not better")).await;
     let run = bot.journal.run(asked_at, "the question", |r| r.open_approval().is_some()).await;
-    let _omar = Omar::says(&shop, &[&format!("/approve {}", run.approval.as_ref().unwrap().id)]);
+    let _omar = Omar::approves(&shop, &layla, &run, "", &[]).await;
     let run = bot.journal.at_rest(asked_at).await;
     assert!(matches!(&run.status, Status::Ended { outcome: Outcome::Done, .. }), "{:?}", run.status);
     assert_eq!(shop.env(), before, "every byte as it was before the first rollback");

@@ -28,13 +28,9 @@ async fn ask(bot: &Served, layla: &mut Seat, words: &str) -> (Position, RunState
     (asked_at, run)
 }
 
-fn approve(shop: &Shop, run: &RunState) -> Omar {
-    Omar::says(shop, &[&format!("/approve {}", run.approval.as_ref().unwrap().id)])
-}
-
 /// Omar approves the run, and it comes to rest.
-async fn approved(shop: &Shop, bot: &Served, asked_at: Position, run: &RunState) -> RunState {
-    let omar = approve(shop, run);
+async fn approved(shop: &Shop, bot: &Served, layla: &Seat, asked_at: Position, run: &RunState) -> RunState {
+    let omar = Omar::approves(shop, layla, run, "", &[]).await;
     until("the approved run to end", async || match bot.journal.newest_after(asked_at) {
         Some(run) if at_rest(&run) => Ok(run),
         Some(run) => Err(format!("{:?}; omar read: {}; {}", run.status, omar.read(), last_lines(&bot.log))),
@@ -50,7 +46,7 @@ async fn the_old_one_comes_back(behaviour: &str, why: &[&str]) {
     let (before, old) = (shop.env(), shop.api().await);
     let mut layla = bot.sit().await;
     let (asked_at, run) = ask(&bot, &mut layla, &format!("/rollback image api to {first}")).await;
-    let run = approved(&shop, &bot, asked_at, &run).await;
+    let run = approved(&shop, &bot, &layla, asked_at, &run).await;
     let Status::Ended { outcome: Outcome::Undone { why: told }, .. } = &run.status else { panic!("{:?}", run.status) };
     assert!(why.iter().any(|w| told.contains(w)), "it says why: {told}");
     assert!(told.contains("runs again and was verified"), "and how it stands: {told}");
@@ -98,7 +94,7 @@ async fn an_image_deleted_after_the_plan_makes_the_approval_void_and_nothing_is_
     let (asked_at, run) = ask(&bot, &mut layla, "/rollback image api").await;
     let image = shop.engine.docker().inspect_image(&shop.image("1.0")).await.unwrap().id.unwrap();
     shop.engine.remove_image(&image).await;
-    let omar = approve(&shop, &run);
+    let omar = Omar::approves(&shop, &layla, &run, "", &[]).await;
     let first = until("the first run to end", async || {
         let first = bot.journal.runs().into_iter().find(|r| r.id == run.id).unwrap();
         if first.ended() { Ok(first) } else { Err(format!("{:?}\n{}", first.status, omar.read())) }
@@ -134,13 +130,13 @@ async fn a_tag_moved_after_the_plan_changes_nothing_about_what_will_run() {
     let (repository, tag) = (shop.engine.reference("api"), "1.0");
     shop.engine.engine().tag(&shop.image("2.0"), &repository, tag).await.unwrap();
     assert_eq!(shop.fingerprint(&shop.image("1.0")).await, moved, "the tag has moved");
-    let _omar = approve(&shop, &run);
+    let _omar = Omar::approves(&shop, &layla, &run, "", &[]).await;
     // Either it runs the planned image all the same, or the approval is void and people are asked anew about that image.
     let void = |r: &RunState| matches!(&r.status, Status::Ended { outcome: Outcome::Void { .. }, .. });
     let goes_on = |r: &RunState| r.ended() && !void(r) || r.id != run.id && r.open_approval().is_some();
     let mut run = bot.journal.run(asked_at, "an end or a new question", goes_on).await;
     if !run.ended() {
-        run = approved(&shop, &bot, asked_at, &run).await;
+        run = approved(&shop, &bot, &layla, asked_at, &run).await;
     }
     assert!(matches!(&run.status, Status::Ended { outcome: Outcome::Done, .. }), "{:?}", run.status);
     assert_eq!(shop.running().await, planned, "the fingerprint of the plan, not what the tag means now");
