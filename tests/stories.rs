@@ -12,6 +12,9 @@ mod night;
 #[allow(dead_code)]
 mod hands;
 
+#[path = "stories/broken_hands.rs"]
+mod broken_hands;
+
 #[path = "stories/cast.rs"]
 mod cast;
 
@@ -44,3 +47,21 @@ mod again;
 
 #[path = "stories/record.rs"]
 mod record;
+
+#[path = "stories/stuck.rs"]
+mod stuck;
+
+#[path = "stories/chat.rs"]
+mod chat;
+
+#[path = "stories/stops.rs"]
+mod stops;
+
+#[path = "stories/releases.rs"]
+mod releases;
+
+#[path = "stories/looks.rs"]
+mod looks;
+
+#[path = "stories/hostile.rs"]
+mod hostile;

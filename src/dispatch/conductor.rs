@@ -280,7 +280,10 @@ async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Resul
         if !waits {
             return Err(Stop::Refused(held(core, run, &holder)));
         }
-        if core.clock.now() >= until || matches!(holder.status, Status::Stuck { .. }) {
+        if matches!(holder.status, Status::Stuck { .. }) {
+            return Err(Stop::Refused(held(core, run, &holder)));
+        }
+        if core.clock.now() >= until {
             return Err(Stop::Refused(held(core, run, &holder).say("It was waited for.")));
         }
         match core.log.run(run.id) {

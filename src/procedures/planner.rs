@@ -197,6 +197,7 @@ fn the_container<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f ContainerFa
         });
     };
     let unavailable = |why: String| Trouble::new(TroubleKind::Unavailable, why);
+    // The second container of a swap that is under way is no scale.
     if let Some(run) = service.containers.iter().find_map(|c| c.unfinished) {
         return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
             .try_this(format!("/runs show {run}")));

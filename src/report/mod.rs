@@ -102,7 +102,10 @@ pub fn status(
                     text(format!(" {}", state_words(one.state, one.started, now))),
                 ]),
             },
-            many => line.push(text(format!(" has {} containers", many.len()))),
+            many => line.push(match many.iter().find_map(|c| c.unfinished) {
+                Some(run) => text(format!(" is being swapped by {run}")),
+                None => text(format!(" has {} containers", many.len())),
+            }),
         }
         if let Some(Err(why)) = &service.health {
             line.push(text(format!(": {}", shorten(&visible(why), 80))));

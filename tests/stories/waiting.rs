@@ -42,12 +42,16 @@ fn a_second_request_is_told_who_holds_the_stack_and_offered_to_wait() {
 }
 
 #[test]
-fn a_dry_run_needs_no_stack() {
+fn what_is_seen_in_the_middle_of_a_swap_is_put_down_to_its_run() {
     let night = slow();
     night.live(async |bot| {
         let first = bot.rollback(AMAL, ROLLBACK, at_step(1)).await;
+        let r = first.id;
         let told = answer(bot, BEN, "/rollback plan image api").await;
-        assert!(told.contains("only a plan") || told.contains("unfinished work"), "{told}");
+        assert_eq!(told, format!("{r} has unfinished work on api.\nType /runs show {r}"));
+        let told = bot.ask(BEN, "/status").await;
+        assert!(told.contains(&format!("api is being swapped by {r}")), "{told}");
+        assert!(told.contains(&format!("held by {r} (rollback image by amal)")), "{told}");
         bot.run_until(first.id, at_rest).await;
     });
 }

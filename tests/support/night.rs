@@ -340,6 +340,11 @@ impl Living {
         said.iter().find(|s| s.to.is_some() && s.key.0 == key).map(|s| s.card.plain()).unwrap()
     }
 
+    /// So many seconds go by.
+    pub async fn clock_passes(&self, seconds: u64) {
+        self.clock.sleep(Duration::from_secs(seconds)).await;
+    }
+
     pub fn history(&self) -> History {
         let target: Target = self.bot.core().config.stacks[0].target();
         self.log.history(&target, &ServiceName::parse("api").unwrap()).unwrap()
