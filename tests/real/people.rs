@@ -48,7 +48,7 @@ async fn of_two_people_who_command_at_the_same_moment_one_runs_and_the_other_hea
     assert_eq!(kind, "busy");
     assert!(why.contains(&holder.id.to_string()) && why.contains(&holder.requester.to_string()), "who holds it: {why}");
     let private = layla.heard.text() + &omar.read();
-    assert!(private.contains("is held by") && private.contains("and wait"), "told, and offered to wait: {private}");
+    assert!(private.contains("held by") && private.contains("and wait"), "told, and offered to wait: {private}");
     shop.serves("1.0").await;
 }
 
