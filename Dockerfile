@@ -18,6 +18,8 @@ LABEL org.opencontainers.image.title="sternway" \
 # Asks the running bot over its own socket; it needs no shell and no curl.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["sternway", "console", "--config", "/etc/sternway/sternway.toml", "--ping"]
+# glibc keeps for good what a start and each look at the stack free again, about a third of an idle bot's own memory.
+ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=65536
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["sternway"]
 CMD ["serve", "--config", "/etc/sternway/sternway.toml"]

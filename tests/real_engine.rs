@@ -17,7 +17,17 @@ mod proxy;
 #[path = "real/shop.rs"]
 mod shop;
 
+#[path = "real/canary.rs"]
+mod canary;
 #[path = "real/crash.rs"]
 mod crash;
+#[path = "real/demo.rs"]
+mod demo;
+#[path = "real/faults.rs"]
+mod faults;
+#[path = "real/people.rs"]
+mod people;
 #[path = "real/story.rs"]
 mod story;
+#[path = "real/targets.rs"]
+mod targets;

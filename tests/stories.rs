@@ -12,14 +12,14 @@ mod night;
 #[allow(dead_code)]
 mod hands;
 
+#[path = "stories/broken_hands.rs"]
+mod broken_hands;
+
 #[path = "stories/cast.rs"]
 mod cast;
 
 #[path = "stories/faulty_log.rs"]
 mod faulty_log;
-
-#[path = "stories/broken_hands.rs"]
-mod broken_hands;
 
 #[path = "stories/whole.rs"]
 mod whole;

@@ -28,7 +28,7 @@ use sternway::domain::run::Status;
 use sternway::store::files::{FileLog, OpenOptions};
 use sternway::store::{Log, Record};
 
-use super::shop::{Result, Shop};
+use super::shop::{Cut, Result, Shop};
 
 /// Longest wait for anything the bot does.
 const BOUND: Duration = Duration::from_secs(60);
@@ -65,6 +65,8 @@ pub(crate) struct OwnSwap {
     pub(crate) started: Duration,
     /// From the journalled order to the agent until then.
     pub(crate) ordered: Duration,
+    /// What the engine says of it.
+    pub(crate) cut: Cut,
     /// From the start of the new container until its health was proven.
     pub(crate) proof: Duration,
     /// From the command until the run had ended, all steps after the swap included.
@@ -163,6 +165,7 @@ impl Awake<'_> {
             given,
             started: since(wall, new)?,
             ordered: since(intent.ok_or("the swap was not journalled")?.at, new)?,
+            cut: shop.cut_since(wall)?,
             proof: Duration::from_millis(proof.ok_or("the swap gave no proof")?),
             ended,
             thread,

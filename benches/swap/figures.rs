@@ -14,7 +14,7 @@ pub(crate) fn milliseconds(values: Vec<Duration>) -> String {
 
 /// Things that are counted.
 pub(crate) fn counts(values: Vec<usize>) -> String {
-    cell(values, |n| n.to_string(), "").trim_end().to_owned()
+    cell(values, |n| n.to_string(), "")
 }
 
 /// The value that a share of all did not exceed, in microseconds (nearest rank).
@@ -29,7 +29,8 @@ fn cell<T: Copy + Ord>(mut values: Vec<T>, show: impl Fn(T) -> String, unit: &st
     values.sort_unstable();
     match (values.first(), values.get(values.len() / 2), values.last()) {
         (Some(&least), Some(&median), Some(&most)) => {
-            format!("{} {unit} ({}–{})", show(median), show(least), show(most))
+            let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+            format!("{}{unit} ({}–{})", show(median), show(least), show(most))
         }
         _ => "not measured".to_owned(),
     }

@@ -61,11 +61,14 @@ async fn measure(id: &str, folder: &Path) -> Result<()> {
     let events = log::fill(home.log(), &thread, EVENTS).await?;
     let (config, socket) = (home.config.clone(), home.socket.clone());
     home.close();
-    let served = serve::measure(&config, &socket).await?;
-    println!("\n| `sternway serve` with {events} events | |\n|---|---|");
-    println!("| process start → the console answers | {} |", milliseconds(served.starts));
-    for (what, kb) in served.memory {
-        println!("| idle, {what} | {:.1} MB |", kb as f64 / 1000.0 * 1.024);
+    let plain = serve::measure(&config, &socket, &[]).await?;
+    let thrifty = serve::measure(&config, &socket, &serve::THRIFTY).await?;
+    println!("\n| `sternway serve` with {events} events | as it is | with the image's `MALLOC_…` |\n|---|---|---|");
+    let [as_it_is, in_image] = [plain.starts, thrifty.starts].map(milliseconds);
+    println!("| process start → the console answers | {as_it_is} | {in_image} |");
+    let mb = |kib: u64| kib as f64 * 1.024 / 1000.0;
+    for ((what, plain), (_, thrifty)) in plain.memory.into_iter().zip(thrifty.memory) {
+        println!("| idle, {what} | {:.1} MB | {:.1} MB |", mb(plain), mb(thrifty));
     }
     Ok(())
 }
@@ -134,6 +137,16 @@ fn swaps(compose: &[(ComposeSwap, Outside)], own: &[(OwnSwap, Outside)]) {
         "| failed requests | {} | {} |",
         counts(own.iter().map(|(_, seen)| seen.failed).collect()),
         counts(compose.iter().map(|(_, seen)| seen.failed).collect())
+    );
+    println!(
+        "| of the second: old container signalled → stopped | {} | {} |",
+        ours(|s| s.cut.stopping),
+        theirs(|s| s.cut.stopping)
+    );
+    println!(
+        "| of the second: old stopped → new started | {} | {} |",
+        ours(|s| s.cut.starting),
+        theirs(|s| s.cut.starting)
     );
     println!("| of the first: order to the agent → new container started | {} | – |", ours(|s| s.ordered));
     println!("| apart: new container started → health proven | {} | – |", ours(|s| s.proof));

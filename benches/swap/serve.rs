@@ -23,6 +23,10 @@ const BOUND: Duration = Duration::from_secs(30);
 /// How long nothing happens before its memory is read: longer than the 15 s between two looks at the stack.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// What the image sets for glibc's allocator (Dockerfile): one heap, which gives back what is free.
+pub(crate) const THRIFTY: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072"), ("MALLOC_MMAP_THRESHOLD_", "65536")];
+
 /// What was measured.
 pub(crate) struct Served {
     /// Process start → the console's welcome.
@@ -31,14 +35,15 @@ pub(crate) struct Served {
     pub(crate) memory: Vec<(String, u64)>,
 }
 
-/// Starts the binary several times on a bot's home and leaves the last one idle for a while.
-pub(crate) async fn measure(config: &Path, socket: &Path) -> Result<Served> {
+/// Starts the binary several times on a bot's home, with these variables, and leaves the last one idle for a while.
+pub(crate) async fn measure(config: &Path, socket: &Path, variables: &[(&str, &str)]) -> Result<Served> {
     let mut starts = Vec::new();
     loop {
         let began = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_sternway"))
             .args(["serve", "--config"])
             .arg(config)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -84,7 +89,7 @@ async fn idle(child: &Child) -> Result<Vec<(String, u64)>> {
     ticks.tick().await;
     let pid = child.id().ok_or("it has ended")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let wanted = ["VmRSS", "RssAnon", "RssFile", "VmHWM"];
+    let wanted = ["VmRSS", "RssAnon", "RssFile"];
     let lines = status.lines().filter_map(|line| line.split_once(':')).filter(|(key, _)| wanted.contains(key));
     lines.map(|(key, value)| Ok((key.to_owned(), value.trim().trim_end_matches(" kB").parse()?))).collect()
 }

@@ -37,6 +37,17 @@ pub(crate) struct ComposeSwap {
     pub(crate) started: Duration,
     /// From then until the command returned.
     pub(crate) returned: Duration,
+    /// What the engine says of it.
+    pub(crate) cut: Cut,
+}
+
+/// The part of a swap in which nobody can answer, by the engine's own events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    /// From the signal to the old container until it had stopped: the engine's work.
+    pub(crate) stopping: Duration,
+    /// From then until the new one had been started: the engine's work, and whatever its caller does in between.
+    pub(crate) starting: Duration,
 }
 
 impl Shop {
@@ -72,7 +83,27 @@ impl Shop {
         self.compose(&["up", "-d", "--no-deps", "api"], Some(&self.image("api", version)))?;
         let returned = given.elapsed();
         let started = Duration::try_from(self.started_at(version)?.duration_since(wall))?;
-        Ok(ComposeSwap { given, started, returned })
+        Ok(ComposeSwap { given, started, returned, cut: self.cut_since(wall)? })
+    }
+
+    /// The cut of the one swap since then.
+    pub(crate) fn cut_since(&self, since: Timestamp) -> Result<Cut> {
+        let (since, until) = (since.to_string(), SystemClock.now().to_string());
+        let of_project = format!("label=com.docker.compose.project={}", self.id);
+        let mut events =
+            docker(&["events", "--since", &since, "--until", &until, "--format", "{{.Action}} {{.TimeNano}}"]);
+        events.args(["--filter", &of_project, "--filter", "label=com.docker.compose.service=api"]);
+        for event in ["kill", "stop", "start"] {
+            events.args(["--filter", &format!("event={event}")]);
+        }
+        let told = text(&run(events)?);
+        let mut moments = told.lines().map(|line| line.split_once(' ').unwrap_or_default());
+        let mut next = |wanted: &str| -> Result<u64> {
+            let found = moments.find(|(event, _)| *event == wanted);
+            Ok(found.ok_or_else(|| format!("no {wanted} in the engine's events: {told}"))?.1.parse()?)
+        };
+        let (kill, stop, start) = (next("kill")?, next("stop")?, next("start")?);
+        Ok(Cut { stopping: Duration::from_nanos(stop - kill), starting: Duration::from_nanos(start - stop) })
     }
 
     /// When the engine started the API's one container, which has to run that version.

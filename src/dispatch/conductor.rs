@@ -39,6 +39,13 @@ const ASKED_AGAIN_MAX: usize = 3;
 /// Stands before the delivery key of what was asked again, once for each time.
 const AGAIN: &str = "again:";
 
+/// How often an index that cannot be read is asked again: the log builds it anew beside us, and whoever asked still
+/// waits for an answer.
+const READ_TRIES: u32 = 10;
+
+/// Between two of these tries.
+const READ_PAUSE: Duration = Duration::from_millis(200);
+
 /// Why a request stops where it is.
 enum Stop {
     /// Until something happens that wakes it.
@@ -96,12 +103,22 @@ fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
 
 /// Gives the run's last record at the last look.
 async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) -> Option<Position> {
+    let mut unread = 0;
     loop {
         let run = match core.log.run(id) {
             Ok(Some(run)) => run,
             Ok(None) => return None,
+            Err(error) if unread < READ_TRIES => {
+                tracing::warn!(%error, "the run cannot be read; trying again");
+                unread += 1;
+                core.clock.sleep(READ_PAUSE).await;
+                continue;
+            }
             Err(error) => {
                 tracing::error!(%error, "the run cannot be read");
+                if let Some(invocation) = invocation {
+                    core.answer(invocation, super::core::cannot_read(&error).to_card()).await;
+                }
                 return None;
             }
         };

@@ -161,6 +161,11 @@ impl Core {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 
+    /// Whether a task takes care of a run at this moment. One that is stuck holds its stack without any.
+    pub fn is_under_way(&self, run: RunId) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
+    }
+
     /// Whether the bot shuts down.
     pub fn is_closing(&self) -> bool {
         *self.closing.borrow()

@@ -183,8 +183,9 @@ fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId, reque
                     }
                     return;
                 }
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return,
+                // An index that cannot be read is built anew; the answer is still owed.
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => return,
             }
             tokio::select! {
                 _ = moved.changed() => {}

@@ -64,6 +64,10 @@ async fn hinted(hints: &mut tokio::sync::broadcast::Receiver<crate::domain::name
 /// One look at the stack. True when something runs that is not proven yet.
 pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<ServiceName, (String, u32)>) -> bool {
     let target = stack.target();
+    // A swap makes a hint with each of its moves; a look would only take the engine's time between its stop and its start.
+    if core.log.holder(&target).is_ok_and(|holder| holder.is_some_and(|run| core.is_under_way(run.id))) {
+        return false;
+    }
     let facts = match host.inspect.stack(&stack.project).await {
         Ok(facts) => facts,
         Err(error) => {
@@ -74,7 +78,8 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
     if let Ok(mut services) = core.services.lock() {
         services.insert(stack.name.clone(), facts.services.keys().cloned().collect());
     }
-    // While a run holds the stack what is seen there is its doing, half done; its own records tell it.
+    // While a run holds the stack what is seen there is its doing, half done; its own records tell it. Asked again: one
+    // may have begun while we looked.
     match core.log.holder(&target) {
         Ok(None) => {}
         Ok(Some(_)) | Err(_) => return false,

@@ -44,16 +44,16 @@ pub struct Counted {
     pub last: String,
 }
 
+/// Surface and id of an account, and the kind of refusal.
+type CountKey = (String, String, String);
+
 /// All limits of one bot.
 pub struct Limits {
     clock: Wall,
     door: Limiter,
     commands: Mutex<HashMap<String, Limiter>>,
-    counted: Mutex<HashMap<Refused, (Account, Counted)>>,
+    counted: Mutex<HashMap<CountKey, (Account, Counted)>>,
 }
-
-/// Surface, account, and what was refused.
-type Refused = (String, String, String);
 
 fn quota(count: u32, per: Duration) -> Quota {
     let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::actor::{Account, Actor, Person};
+use crate::domain::actor::{Account, Actor, Person, Surface};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::ids::ApprovalId;
 use crate::domain::run::{Approval, RunState, Status};
@@ -56,6 +56,10 @@ pub fn approve(
     }
     if approval.votes.iter().any(|v| v.by == person.id) {
         return Err(denied(format!("Your vote for {id} counts already, and counts once.")));
+    }
+    if account.surface == Surface::Console && approval.votes.iter().any(|v| v.account.surface == Surface::Console) {
+        return Err(denied(format!("All votes from consoles count as one, and {id} has one already."))
+            .say("Whoever is root on the host could be anybody there: the next vote has to come from a chat."));
     }
     let mut events = vec![Event::Approved {
         approval: id,

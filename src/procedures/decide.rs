@@ -188,7 +188,10 @@ fn remains(run: &RunState, stuck_at: usize) -> Vec<String> {
         let what = describe(&planned.action);
         if i == stuck_at {
             out.push(format!("{what}: neither done nor taken back"));
-        } else if matches!(state, StepState::Done { .. }) && planned.undo != Undo::Nothing {
+        } else if matches!(state, StepState::Done { .. })
+            && planned.undo != Undo::Nothing
+            && !matches!(planned.action, StepAction::ProtectImage { .. })
+        {
             out.push(format!("{what}: done, not taken back"));
         }
     }

@@ -13,6 +13,7 @@ use sternway::chat::console::protocol::{
     FromClient, FromServer, LineReader, Read, SERVER_LINE_LIMIT, VERSION, json_line,
 };
 use sternway::domain::card::Card;
+use sternway::domain::run::RunState;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bot::STERNWAY;
-use crate::shop::{BOUND, OMAR_UID, Shop};
+use crate::shop::{BOUND, OMAR_UID, Shop, until};
 
 /// Everything the bot said to one connection.
 #[derive(Clone, Default)]
@@ -159,6 +160,19 @@ impl Omar {
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
         let _ = input.write_all(text.as_bytes());
         Self { child, out }
+    }
+
+    /// Approves what a run waits for, once `seat` has heard the question: in the files it can be seen a moment before
+    /// it is durable, and until then there is nothing to approve. `more` is said afterwards.
+    pub(crate) async fn approves(shop: &Shop, seat: &Seat, run: &RunState, because: &str, more: &[&str]) -> Self {
+        let words = format!("/approve {}", run.approval.as_ref().expect("a question").id);
+        until("the question in the channel", async || match seat.heard.text() {
+            text if text.contains(&words) => Ok(()),
+            text => Err(text),
+        })
+        .await;
+        let words = if because.is_empty() { words } else { format!("{words} because {because}") };
+        Self::says(shop, &[&[words.as_str()], more].concat())
     }
 
     /// What he read so far.

@@ -125,6 +125,9 @@ impl Lane {
         }
         let calls = self.proxy.calls();
         let at_call = self.proxy.killed();
+        if matches!(point, Point::Call(..)) {
+            assert!(at_call.is_some(), "{point:?} was never reached: {calls:?}");
+        }
         drop(watcher);
         bot.kill();
         let records = self.runs_since(began).iter().map(|r| self.journal.events(r.id).len()).sum();
@@ -297,7 +300,10 @@ async fn every(target: Target, what: &str, points: impl Fn(&Landed) -> Vec<Point
     );
     assert!(failed.is_empty(), "{} of {all} points failed: {failed:#?}", failed.len());
     assert_eq!(results.len(), all, "every point was tried");
-    assert!(counted.calls.len() >= 8, "a swap is more calls than {:?}", counted.calls);
+    // Create, policy, stop, start; then two names, policy, removal, signal, or start, policy, removal.
+    let least = if target == Target::Good { 9 } else { 7 };
+    assert!(counted.calls.len() >= least, "a swap is more calls than {:?}", counted.calls);
+    assert!(all >= counted.calls.len() && distinct.len() > all / 3, "{distinct:?}");
 }
 
 /// What a panic said.

@@ -42,16 +42,13 @@ impl Shop {
 
     /// The same with another Compose file.
     pub(crate) async fn with(versions: &[(&str, &str)], edit: impl FnOnce(String) -> String) -> Option<Self> {
-        let engine = RealEngine::find().await?;
+        let mut shop = Self::bare().await?;
         if !rustix::process::getuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "CI must run these tests as root: two users speak here");
             eprintln!("SKIPPED: only root can speak on the console as two people");
             return None;
         }
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("it is ours");
-        let compose = compose_command().await;
-        let shop = Self { engine, folder, api_port: free_port(), web_port: free_port(), compose };
+        shop.compose = compose_command().await;
         fs::create_dir(shop.project_folder()).expect("a folder");
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/product/compose.yml");
         let text = edit(fs::read_to_string(file).expect("the product's compose file"));
@@ -77,6 +74,26 @@ impl Shop {
         fs::write(shop.env_path(), env).expect("it is ours");
         shop.compose(&["up", "-d"]).await;
         Some(shop)
+    }
+
+    /// No shop, but an engine and a folder to work with. `None`, loudly, where there is no engine.
+    pub(crate) async fn bare() -> Option<Self> {
+        let engine = RealEngine::find().await?;
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("it is ours");
+        Some(Self { engine, folder, api_port: free_port(), web_port: free_port(), compose: Vec::new() })
+    }
+
+    /// The sample product as a build context, as `make product` makes it.
+    pub(crate) fn product_folder(&self) -> PathBuf {
+        let (made, source) =
+            (self.folder().join("product"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/product"));
+        fs::create_dir_all(&made).expect("a folder of ours");
+        for file in ["Dockerfile", "compose.yml", "example.env"] {
+            fs::copy(source.join(file), made.join(file)).expect("a file of the product");
+        }
+        fs::copy(crate::real_engine::product(), made.join("product")).expect("it was just compiled");
+        made
     }
 
     /// The folder of everything.
@@ -222,6 +239,11 @@ waive = "{waive}"
         found
     }
 
+    /// Any container, raw.
+    pub(crate) async fn containers_inspect(&self, id: &str) -> Value {
+        self.engine.engine().inspect(id).await.expect("the engine answers").unwrap_or_default()
+    }
+
     /// The only container of `api`.
     pub(crate) async fn api(&self) -> Value {
         let mut all = self.containers("api").await;
@@ -341,7 +363,7 @@ async fn get(port: u16, path: &str) -> Result<String, String> {
 }
 
 /// Whichever compose is here.
-async fn compose_command() -> Vec<String> {
+pub(crate) async fn compose_command() -> Vec<String> {
     for candidate in [vec!["docker-compose"], vec!["docker", "compose"]] {
         let mut command = Command::new(candidate[0]);
         command.args(&candidate[1..]).arg("version").stdin(Stdio::null());

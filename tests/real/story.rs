@@ -31,7 +31,7 @@ async fn a_team_rolls_a_service_back_and_everything_they_are_told_is_so() {
     let approval = run.approval.as_ref().unwrap().id;
     let own = layla.say(&format!("/approve {approval}")).await.plain();
     assert!(own.contains("somebody else"), "one's own request: {own}");
-    let omar = Omar::says(&shop, &[&format!("/approve {approval} because it is slow here too")]);
+    let omar = Omar::approves(&shop, &layla, &run, "it is slow here too", &[]).await;
     let run = bot.journal.at_rest(asked_at).await;
     assert!(matches!(&run.status, Status::Ended { outcome: Outcome::Done, .. }), "{:?}\n{}", run.status, omar.read());
 
@@ -52,9 +52,20 @@ async fn a_team_rolls_a_service_back_and_everything_they_are_told_is_so() {
     assert!(verified.contains("whole"), "{verified}");
     bot.journal.is_whole().await;
 
+    // And forward again: the pin is what the team calls the image, not a name of ours.
+    let asked_at = bot.journal.head();
+    layla.say(&format!("/rollback image api to {second} because 1.0 was not better")).await;
+    let run = bot.journal.run(asked_at, "the question", |r| r.open_approval().is_some()).await;
+    let _omar = Omar::approves(&shop, &layla, &run, "", &[]).await;
+    let run = bot.journal.at_rest(asked_at).await;
+    assert!(matches!(&run.status, Status::Ended { outcome: Outcome::Done, .. }), "{:?}", run.status);
+    assert_eq!(shop.env(), before, "every byte as it was before the first rollback");
+    shop.serves("1.1").await;
+    let (planned, version) = (shop.fingerprint(&shop.image("1.1")).await, "1.1");
+
     // The team's next plain `up` brings nothing bad back.
     shop.compose(&["up", "-d"]).await;
     assert_eq!(shop.running().await, planned, "after a plain `up -d`");
-    shop.serves("1.0").await;
+    shop.serves(version).await;
     assert!(bot.stop().await.success(), "it stops in good order");
 }

@@ -163,9 +163,7 @@ pub(crate) fn masked(text: &str) -> String {
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let number = &word[letters.len()..];
         let digest = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
-        // `r42/57`: the key of a message.
-        let position = letters.is_empty() && out.ends_with('/');
-        if digest || position {
+        if digest || (letters.is_empty() && out.ends_with('/')) {
             out.push('#');
         } else if matches!(letters, "r" | "a" | "rel") && !number.is_empty() {
             let known = ids.entry(letters.to_owned()).or_default();

@@ -9,7 +9,7 @@ use sternway::domain::run::StepState;
 use sternway::store::Log;
 
 use crate::cast::{asking, at_step, done, orders, outcome, over, question, refusals, stands, thread_of, undone, waits};
-use crate::night::{AMAL, BEN, CARLA, Night, at_rest};
+use crate::night::{AMAL, BEN, CARLA, CARLA_ON_SLACK, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
 
@@ -53,7 +53,7 @@ fn a_vote_that_was_cast_before_a_restart_still_counts_after_it() {
         run
     });
     let run = night.live(async |bot| {
-        bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
+        bot.ask(CARLA_ON_SLACK, &format!("/approve {}", question(&run))).await;
         bot.run_until(run.id, at_rest).await
     });
     assert!(done(&run), "{:?}", run.status);

@@ -7,7 +7,7 @@ use crate::cast::{
     ASK, ASK_TWO, DORA, DORA_AT_HOME, DORA_AT_WORK, answer, asking, done, hear, night_with, orders, outcome, over,
     question, records, refusals, stands, waits,
 };
-use crate::night::{AMAL, BEN, CARLA, Night, STRANGER, at_rest};
+use crate::night::{AMAL, BEN, CARLA, CARLA_ON_SLACK, Night, STRANGER, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
 
@@ -79,7 +79,9 @@ fn two_votes_mean_two_persons_not_two_accounts() {
         assert!(again.contains("counts already, and counts once"), "{again}");
         assert!(waits(&bot.log.run(run.id).unwrap().unwrap()), "one person was enough");
         assert_eq!(orders(&night, run.id), 0);
-        let last = bot.ask(CARLA, &vote).await;
+        let console = bot.ask(CARLA, &vote).await;
+        assert!(console.starts_with("All votes from consoles count as one"), "{console}");
+        let last = bot.ask(CARLA_ON_SLACK, &vote).await;
         assert!(last.starts_with("your vote counts, and was the last one needed"), "{last}");
         bot.run_until(run.id, at_rest).await
     });

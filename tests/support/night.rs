@@ -34,6 +34,8 @@ pub const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
 pub const AMAL: &str = "uid:1";
 pub const BEN: &str = "uid:2";
 pub const CARLA: &str = "uid:3";
+/// Carla's second account: votes from consoles count as one person (decision 30).
+pub const CARLA_ON_SLACK: &str = "U0CARLA03";
 pub const STRANGER: &str = "uid:9";
 
 const AMAL_IN_CONFIG: &str = "[[person]]\nid = \"amal\"\nroles = [\"on-call\"]\naccounts = { console = [\"uid:1\"] }\n";
@@ -188,7 +190,7 @@ accounts = {{ console = ["{BEN}"] }}
 [[person]]
 id = "carla"
 roles = ["approver"]
-accounts = {{ console = ["{CARLA}"] }}
+accounts = {{ console = ["{CARLA}"], slack = ["{CARLA_ON_SLACK}"] }}
 
 [[stack]]
 name = "shop"
@@ -318,15 +320,24 @@ pub struct Living {
 }
 
 impl Living {
+    /// A line as it arrives. Slack's ids begin with `U`; they are heard in the same channel.
+    fn hear(&self, account: &str, words: &str) -> sternway::domain::invocation::Invocation {
+        let mut invocation = self.chat.hear(account, "console", words, self.clock.now());
+        if account.starts_with('U') {
+            invocation.account.surface = Surface::Slack;
+        }
+        invocation
+    }
+
     /// Somebody says a line in the console's channel.
     pub async fn say(&self, account: &str, words: &str) {
-        let invocation = self.chat.hear(account, "console", words, self.clock.now());
+        let invocation = self.hear(account, words);
         self.bot.intake().send(invocation).await.unwrap_or_else(|_| panic!("the doors are closed"));
     }
 
     /// Says a line and gives the private answer to it, in words.
     pub async fn ask(&self, account: &str, words: &str) -> String {
-        let invocation = self.chat.hear(account, "console", words, self.clock.now());
+        let invocation = self.hear(account, words);
         let key = invocation.event.clone();
         self.bot.intake().send(invocation).await.unwrap_or_else(|_| panic!("the doors are closed"));
         let answered = |said: &[sternway::chat::sim::Said]| said.iter().any(|s| s.to.is_some() && s.key.0 == key);

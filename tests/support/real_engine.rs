@@ -274,7 +274,7 @@ fn program() -> PathBuf {
 }
 
 /// The sample product's program as a static file.
-fn product() -> PathBuf {
+pub(crate) fn product() -> PathBuf {
     static PRODUCT: OnceLock<PathBuf> = OnceLock::new();
     PRODUCT.get_or_init(|| compiled("tests/product/product.rs")).clone()
 }
