@@ -3,7 +3,7 @@
 use sternway::domain::run::RunState;
 use sternway::domain::text::is_hidden;
 
-use crate::cast::{answer, asking, done, masked, over, question, stands, waits};
+use crate::cast::{answer, asking, done, masked, over, question, rows, stands, waits};
 use crate::night::{AMAL, CARLA, Living, Night, STRANGER, at_rest};
 
 const NASTY: [&str; 6] = [
@@ -84,6 +84,23 @@ fn an_arabic_reason_is_kept_as_it_was_written() {
     let said: String = night.chat.standing().iter().map(|s| s.card.plain() + "\n").collect();
     assert!(said.contains(&format!("because {reason}")), "{}", masked(&said));
     assert!(said.contains("carla approved (1 of 1): نعم"), "{}", masked(&said));
+}
+
+#[test]
+fn a_long_reason_fits_the_card_and_is_there_in_full() {
+    let night = asking();
+    let long = "word ".repeat(99) + "end.";
+    let run = night.live(async |bot| {
+        let run = bot.rollback(AMAL, &format!("/rollback image api because {long}"), waits).await;
+        bot.until("the question is asked", |b| b.chat.said().iter().any(|s| s.way == sternway::chat::sim::Way::Ask))
+            .await;
+        run
+    });
+    assert_eq!(run.plan.unwrap().plan.reason, long);
+    for said in night.chat.standing().iter().filter(|s| s.run.is_some()) {
+        assert!(rows(&said.card) <= 12, "{} rows:\n{}", rows(&said.card), said.card.plain());
+        assert!(said.card.plain().contains("end."), "it is not there in full:\n{}", said.card.plain());
+    }
 }
 
 #[test]

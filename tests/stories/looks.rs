@@ -92,7 +92,7 @@ fn releases_that_are_gone_from_the_host_say_so() {
 fn a_service_without_releases_says_what_there_is() {
     let night = Night::after_a_bad_deploy();
     let told = night.live(async |bot| bot.ask(AMAL, "/releases apj").await);
-    assert_eq!(told, "nothing is on record for apj on shop@local.\nIt has: api, db, web.\nType /status");
+    assert_eq!(told, "Nothing is on record for apj on shop@local.\nIt has: api, db, web.\nType /releases api");
 }
 
 #[test]
