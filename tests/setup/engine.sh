@@ -8,9 +8,9 @@
 #   engine.sh release
 #
 # An engine that answers is used, and DOCKER_HOST is honoured. Otherwise, as root, Debian's docker.io and
-# docker-compose are installed (they stay) and a dockerd of its own is started: own data, own socket, and no
-# touch on the machine's firewall or bridge, so that nothing but the packages is left afterwards and
-# containers that belong to a stopped system engine are not woken.
+# docker-compose are installed (they stay) and a dockerd of its own is started: own data, own socket, own
+# addresses, and no hand on the machine's firewall and bridge but one rule that goes again at the end. So nothing
+# but the packages is left afterwards, and containers that belong to a stopped system engine are not woken.
 #
 # STERNWAY_ENGINE_DIR     where that engine keeps its data (default: .cache/engine in the clone)
 # STERNWAY_ENGINE_FLAGS   further flags for that dockerd
@@ -23,6 +23,7 @@ NO_ENGINE=69
 START_SECONDS=60  # dockerd is up in 2; a first start on a slow disk took 20
 STOP_SECONDS=30   # dockerd gives containers that are still there 10 before it kills them
 APT_SECONDS=600
+ADDRESSES=172.28.0.0/14  # of the networks on an engine of ours; it takes parts that no route of the machine covers
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 state=${STERNWAY_ENGINE_DIR:-$root/.cache/engine}
@@ -81,7 +82,7 @@ own_engine() {
 attempt() {
     run=$(mktemp -d /run/sternway-engine.XXXXXX)
     mkdir -p "$state/data"
-    echo '{}' >"$state/daemon.json"
+    echo "{\"default-address-pools\": [{\"base\": \"$ADDRESSES\", \"size\": 24}]}" >"$state/daemon.json"
     # `none` would also delete a docker0 that is there: it may be another engine's. With one there,
     # nothing of ours uses it: containers live on networks of their own.
     [ -e /sys/class/net/docker0 ] || set -- --bridge none "$@"
@@ -94,6 +95,7 @@ attempt() {
         "$@" ${STERNWAY_ENGINE_FLAGS:-} >"$state/dockerd.log" 2>&1 </dev/null 9>&- &
     pid=$!
     echo "$pid $run" >"$state/own"
+    open_way
     tries=$((START_SECONDS * 5))
     while [ $tries -gt 0 ]; do
         if [ -S "$run/docker.sock" ] && answers "unix://$run/docker.sock" >/dev/null; then
@@ -112,6 +114,13 @@ attempt() {
     stop_own
     return 1
 }
+
+# Containers of one network talk over a bridge, and the kernel may ask the firewall about that. Another engine or
+# a firewall that was there before often forbids what it does not know (FORWARD's policy is DROP): then they
+# cannot reach each other. One rule, for our own addresses only.
+way() { iptables -w 10 "$1" FORWARD -i br-+ -o br-+ -s $ADDRESSES -d $ADDRESSES -j ACCEPT 2>>"$state/dockerd.log"; }
+open_way() { if have iptables && way -I; then : >"$state/way"; fi; }
+close_way() { if [ -f "$state/way" ]; then way -D || :; rm -f "$state/way"; fi; }
 
 last_error() {
     grep -E 'level=(fatal|error)|^failed to start|^Status:' "$state/dockerd.log" | tail -n 1 |
@@ -164,6 +173,7 @@ stop_own() {
             while read -r mounted; do umount -l "$(printf %b "$mounted")" || :; done
         rm -rf --one-file-system "$folder"
     done
+    close_way
     rm -f "$state/own" "$state/daemon.json"
 }
 
