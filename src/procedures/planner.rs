@@ -50,6 +50,8 @@ pub struct Ask {
     pub reason: String,
     /// The procedure's steps.
     pub steps: Vec<StepKind>,
+    /// Seconds it may act.
+    pub limit_s: u64,
     /// Hash of the catalogue.
     pub catalogue: String,
     /// Hash of the config.
@@ -535,6 +537,7 @@ pub fn assemble(
         arguments: ask.arguments.clone(),
         reason: ask.reason.clone(),
         steps,
+        limit_s: Some(ask.limit_s),
         catalogue: ask.catalogue.clone(),
         policy: ask.policy.clone(),
     };
