@@ -234,6 +234,7 @@ impl<W: Write + Send> Script<'_, W> {
                 }
                 self.print(&answer(&card, self.options.look()))
             }
+            FromServer::Notice { card } => self.print(&answer(&card, self.options.look())),
             FromServer::Message(told) => self.told(&told),
             FromServer::Busy { id, why } if self.is_waiting_for(id) => {
                 if let Some(waiting) = self.waiting.as_mut().filter(|w| w.tries < BUSY_TRIES && !self.keyboard) {
