@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::chain::Chain;
+use super::record::OfBatch;
 use super::verify::{Damage, Verified, segments_of, verify, walk};
 use crate::domain::ids::Position;
 
-/// Which records to give away; both ends included. Empty: all of them.
+/// Which records to give away; both ends included, and the rest of a batch that it ends in. Empty: all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Range {
     /// The first.
@@ -81,8 +82,12 @@ pub fn export(folder: &Path, range: Range, out: &mut dyn Write) -> Result<Export
     let first = range.from.unwrap_or_default();
     let mut lines = 0;
     let mut failed = None;
-    walk(&segments, Chain::from_genesis(), |here, line, _| {
-        let wanted = line.seq >= first.0 && line.seq <= last.0;
+    let mut inside_batch = false;
+    walk(&segments, Chain::from_genesis(), |here, line, envelope| {
+        // A batch is whole or not at all: one that the range ends in is given to its end.
+        let in_range = line.seq >= first.0 && line.seq <= last.0;
+        let wanted = in_range || (inside_batch && line.seq <= verified.head.position.0);
+        inside_batch = wanted && envelope.batch.is_some_and(|OfBatch(k, n)| k < n);
         if wanted && failed.is_none() {
             match out.write_all(here.raw.bytes).and_then(|()| out.write_all(b"\n")) {
                 Ok(()) => lines += 1,

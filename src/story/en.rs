@@ -222,6 +222,10 @@ fn way_words(way: WayOut) -> &'static str {
 fn undo_words(undo: &Undo) -> String {
     match undo {
         Undo::Nothing => String::new(),
+        // Undos go from the last step to the first. A signal undoes no step; it hangs on the first so that it comes last.
+        Undo::Action(action) if matches!(**action, StepAction::SignalProxy { .. }) => {
+            format!("; last on the way back: {}", describe(action))
+        }
         Undo::Action(action) => format!("; undo: {}", describe(action)),
         Undo::OneWay(reason) => format!("; CANNOT BE UNDONE: {reason}"),
     }

@@ -160,6 +160,14 @@ async fn exports_are_the_lines_themselves_and_prove_themselves() {
     let damage = verify_files(std::slice::from_ref(&part), None).expect_err("whose lines are these?");
     assert!(damage.what.contains("missing before"), "{damage}");
 
+    // A batch is whole or not at all, also where a range ends in it.
+    let log = folder.open();
+    let drafts = (0..3).map(|n| draft(sternway::store::About::Log, n, Event::Stopped)).collect();
+    let batch = log.append(None, drafts).await.expect("written");
+    log.close();
+    let (lines, _) = run(Range { from: None, to: Some(batch[0].position) });
+    assert_eq!(lines, batch[2].position.0 + 1);
+
     fs::write(&part, text.replacen("2026", "2025", 1)).expect("written");
     assert_eq!(verify_files(&[part], Some(id_of(&good))).expect_err("noticed").line, 1);
 }
