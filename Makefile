@@ -27,7 +27,7 @@ demo: rust product
 	$(ENGINE) run --else-simulated -- "$(TARGET)/debug/sternway" demo --product $(PRODUCT) $$play
 
 test: rust product
-	@$(ENGINE) run --else-alone -- cargo test --locked
+	@$(ENGINE) run --else-alone -- cargo test --locked --no-fail-fast
 
 check: fmt lint test deny
 

@@ -5,6 +5,8 @@
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "support/engine_socket.rs"]
+mod engine_socket;
 #[path = "support/real_engine.rs"]
 mod real_engine;
 

@@ -4,6 +4,8 @@
 // Clippy knows tests by their attribute; what stands beside them here is test code too.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "support/engine_socket.rs"]
+mod engine_socket;
 mod recreate_world;
 
 use recreate_world::{Compared, World, compared};

@@ -11,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
+use crate::engine_socket::engine_socket;
 use crate::lab::{Kind, Lab};
 
 on_both_engines! {
@@ -59,14 +60,16 @@ struct Relay {
 }
 
 impl Relay {
-    fn open(path: &Path) -> Self {
+    fn open(path: &Path, engine: &Path) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).expect("a socket of our own");
+        let engine = engine.to_owned();
         let task = tokio::spawn(async move {
             let mut pipes = tokio::task::JoinSet::new();
             while let Ok((mut near, _)) = listener.accept().await {
+                let engine = engine.clone();
                 pipes.spawn(async move {
-                    let mut far = UnixStream::connect("/var/run/docker.sock").await.expect("the engine");
+                    let mut far = UnixStream::connect(engine).await.expect("the engine");
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
             }
@@ -86,10 +89,10 @@ impl Relay {
 #[tokio::test]
 async fn real_a_returning_engine_is_noticed_and_every_known_project_hinted_at() {
     let Some(lab) = Lab::real().await else { return };
-    if !Path::new("/var/run/docker.sock").exists() {
-        eprintln!("SKIPPED: the engine is not behind the default socket");
+    let Some(socket) = engine_socket() else {
+        eprintln!("SKIPPED: the engine is not behind a socket");
         return;
-    }
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("engine.sock");
     let host = format!("unix://{}", path.display());
@@ -99,7 +102,7 @@ async fn real_a_returning_engine_is_noticed_and_every_known_project_hinted_at() 
     engine.watch([watched.clone()]);
     assert!(engine.facts().await.is_err(), "nobody listens yet");
 
-    let mut relay = Relay::open(&path);
+    let mut relay = Relay::open(&path, &socket);
     hinted(&mut hints, &watched, "the first connection").await;
     let image = lab.image("api:1", Behaviour::Healthy).await;
     lab.create("api", &lab.body(&image)).await;
@@ -108,7 +111,7 @@ async fn real_a_returning_engine_is_noticed_and_every_known_project_hinted_at() 
     relay.cut().await;
     drain(&mut hints).await;
     assert!(engine.facts().await.is_err(), "cut");
-    let relay = Relay::open(&path);
+    let relay = Relay::open(&path, &socket);
     hinted(&mut hints, &watched, "the reconnect").await;
     drop(relay);
 }

@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sternway::agent::spec::NewContainer;
 
-const SOCKET: &str = "/var/run/docker.sock";
+use crate::engine_socket::engine_socket;
+
 const LABEL: &str = "sternway-test";
 
 /// One project on the engine.
@@ -31,8 +32,8 @@ pub(crate) type Compared = BTreeMap<String, Value>;
 impl World {
     /// `None`, said loudly, when there is no engine or no docker-compose 1.29; in CI that fails.
     pub(crate) async fn new(name: &str, compose: &str) -> Option<Self> {
-        let missing = if !Path::new(SOCKET).exists() || run("docker", &["version"], None).is_err() {
-            Some("no Docker engine answers")
+        let missing = if engine_socket().is_none_or(|s| !s.exists()) || run("docker", &["version"], None).is_err() {
+            Some("no Docker engine answers on a socket")
         } else if !run("docker-compose", &["version"], None).is_ok_and(|v| v.contains("1.29")) {
             Some("docker-compose 1.29 is not installed")
         } else {
@@ -228,7 +229,7 @@ pub(crate) fn compared(inspect: &Value) -> Compared {
 
 /// A call of the engine's API; any refusal fails the test with the engine's words.
 async fn call(method: &str, path: &str, body: Option<&Value>) -> Value {
-    let stream = tokio::net::UnixStream::connect(SOCKET).await.unwrap();
+    let stream = tokio::net::UnixStream::connect(engine_socket().unwrap()).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let driver = tokio::spawn(connection);
     let body = body.map(ToString::to_string).unwrap_or_default();
