@@ -5,7 +5,7 @@ use sternway::agent::engine::Engine;
 use sternway::domain::release::Wanted;
 
 use crate::composes::Compose;
-use crate::forms::{ALL, ELSEWHERE, ENV, Form};
+use crate::forms::{ALL, ELSEWHERE, ENV, Form, TAG};
 use crate::world::World;
 
 /// Compose 1 breaks half-way when it recreates on engines that speak this API and newer ones (`wreck.rs`).
@@ -18,7 +18,9 @@ async fn compose_1_29_finds_what_it_would_have_made() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compose_2_26_finds_what_it_would_have_made() {
-    whole_life("2.26.1", &ALL).await;
+    // What a form of project comes to is compose's doing: on further engines some of them will do.
+    let all = crate::world::takes_compose_1(TOO_NEW_FOR_1).await;
+    whole_life("2.26.1", if all { &ALL } else { &[&ENV, &ELSEWHERE, &TAG] }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,11 +116,14 @@ async fn every_verb(world: &World) {
     let before = world.api().await;
     let (id, name) = (before["Id"].as_str().unwrap(), before["Name"].as_str().unwrap().trim_start_matches('/'));
     assert_eq!(world.run(&["ps", "-q", "api"]).await.trim(), id);
-    let listed = world.run(&["ps"]).await;
-    assert!(listed.contains(name), "{listed}");
-    world.run(&["logs", "--tail", "5", "api"]).await;
-    world.run(&["exec", "-T", "api", "/program", "check"]).await;
-    assert!(world.try_run(&["exec", "-T", "api", "/program", "exit", "3"]).await.is_err(), "exec really ran it");
+    // These do not depend on the form.
+    if world.form.name == ENV.name {
+        let listed = world.run(&["ps"]).await;
+        assert!(listed.contains(name), "{listed}");
+        world.run(&["logs", "--tail", "5", "api"]).await;
+        world.run(&["exec", "-T", "api", "/program", "check"]).await;
+        assert!(world.try_run(&["exec", "-T", "api", "/program", "exit", "3"]).await.is_err(), "exec really ran it");
+    }
     world.run(&["restart", "-t", "1", "api"]).await;
     let restarted = world.api().await;
     assert_eq!(restarted["Id"], before["Id"]);

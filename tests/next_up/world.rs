@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target { stack: StackName::parse("shop").unwrap(), host: HostName::parse("here").unwrap() }
     }
 

@@ -1,6 +1,9 @@
 //! What compose 1.29 leaves when it breaks off half-way, as it does on engines from 26 on.
 
-use sternway::domain::release::Wanted;
+use jiff::Timestamp;
+use sternway::agent::Inspect;
+use sternway::domain::release::{History, Wanted};
+use sternway::report::{ServiceStatus, status};
 
 use crate::composes::Compose;
 use crate::forms::ENV;
@@ -30,6 +33,21 @@ async fn the_wreck_of_compose_1_is_told_with_what_to_do_and_that_brings_the_serv
     let words = format!("{} {:?}", told.message, told);
     let (rename, start) = (format!("docker rename {left} {name}"), format!("docker start {name}"));
     assert!(words.contains(&rename) && words.contains(&start), "{words}");
+
+    // And so does `/status`.
+    let stack = world.agent.stack(&world.real.project()).await.unwrap();
+    let services: Vec<ServiceStatus> = stack
+        .services
+        .iter()
+        .map(|(name, facts)| ServiceStatus {
+            name: name.clone(),
+            facts: facts.clone(),
+            health: None,
+            history: History::default(),
+        })
+        .collect();
+    let shown = status(&world.target(), &stack.engine, &services, None, None, Timestamp::UNIX_EPOCH).plain();
+    assert!(shown.contains(&rename) && shown.contains(&start), "{shown}");
 
     // What it says is right.
     for (command, arguments) in [("rename", vec![left.as_str(), name.as_str()]), ("start", vec![name.as_str()])] {
