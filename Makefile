@@ -2,12 +2,14 @@
 # make test    every test, on a real Docker engine as well
 # Both set up all they need beyond Rust, make and a C compiler, and remove what they made.
 #
+# make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
+#
 # PLAY_ONLY=1 make demo    plays the story and ends; so does a demo whose input is not a terminal
 
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -28,6 +30,24 @@ demo: rust product
 
 test: rust product
 	@$(ENGINE) run --else-alone -- cargo test --locked --no-fail-fast
+
+# What is told apart by engine, without what is not. The first set is what CI runs on two of the four.
+ON_ENGINE = cargo test --locked --no-fail-fast --test engine --test agent --test next_up
+STORY = cargo test --locked --test real_engine -- story:: a_tag_moved
+
+engines: engine-26 engine-26-store engine-28 engine-28-store
+
+engine-26: rust product
+	@tests/setup/engines.sh 26.1.5 -- sh -ec '$(ON_ENGINE); $(STORY)'
+
+engine-26-store: rust product
+	@tests/setup/engines.sh 26.1.5 --containerd-store -- sh -ec '$(ON_ENGINE); $(STORY)'
+
+engine-28: rust product
+	@tests/setup/engines.sh 28.5.2 -- sh -ec '$(ON_ENGINE); $(STORY)'
+
+engine-28-store: rust product
+	@tests/setup/engines.sh 28.5.2 --containerd-store -- sh -ec '$(ON_ENGINE); $(STORY)'
 
 check: fmt lint test deny
 

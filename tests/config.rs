@@ -233,6 +233,7 @@ fn refusals_say_what_is_wrong_and_what_would_be_right() {
         (api("pin = { file = \"../.env\", key = \"A\" }"), &["beneath the project folder"]),
         (api("pin = { file = \"/etc/passwd\", key = \"A\" }"), &["beneath the project folder"]),
         (api("pin = { file = \".env\", key = \"A B\" }"), &["cannot be a key"]),
+        (api("pin = { file = \"compose.override.yml\", key = \"image\" }"), &["Compose file", "${API_IMAGE}", ".env"]),
         (format!("{STACK}[stack.service.api]\npin = {{ file = \".env\", key = \"A\" }}\n"), &["`dir`"]),
         (sternway("zone = \"Mars/Base\""), &["IANA"]),
         (sternway("store = \"~/store\""), &["shell"]),

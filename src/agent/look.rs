@@ -8,7 +8,9 @@ use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
 use super::spec::{self, Peer, Surroundings};
 use super::swap::only_one;
-use super::{ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint, raw};
+use super::{
+    ComposeMark, ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint, raw,
+};
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
 use crate::domain::plan::{HealthRule, SpecRef};
@@ -196,6 +198,18 @@ impl<E: Engine> Inspect for HostAgent<E> {
 
     async fn has_spec(&self, spec: &SpecRef) -> bool {
         matches!(self.ledger.spec(&spec.id), Ok(Some(_)))
+    }
+
+    async fn compose_mark(&self, spec: &SpecRef) -> Option<ComposeMark> {
+        let recorded = self.ledger.spec(&spec.id).ok().flatten()?;
+        let label = |key: &str| raw::label(&recorded.container, key);
+        let hash = label(spec::CONFIG_HASH)?;
+        Some(ComposeMark {
+            version: label(spec::VERSION).unwrap_or_default().to_owned(),
+            hashed: hash != spec::NO_CONFIG_HASH,
+            image: recorded.image.clone(),
+            alone: label(raw::DEPENDS_ON) == Some(""),
+        })
     }
 
     fn changes(&self) -> tokio::sync::broadcast::Receiver<ProjectName> {

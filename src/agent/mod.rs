@@ -161,6 +161,21 @@ pub struct PinFacts {
     pub value: Option<String>,
     /// Why it could not be written now: a sentence.
     pub obstacle: Option<String>,
+    /// Whether the value is a bare word, without `/`, `:` and `@`: a tag, say.
+    pub word: bool,
+}
+
+/// What compose left on a recorded container, as far as its next `up` looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComposeMark {
+    /// Compose's version.
+    pub version: String,
+    /// Whether the hash of the settings is one that compose made.
+    pub hashed: bool,
+    /// Id of the image then.
+    pub image: String,
+    /// Whether it says that the service needs no other: so it is, or it was brought up with `--no-deps`.
+    pub alone: bool,
 }
 
 /// The agent could not look.
@@ -205,6 +220,9 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// Whether the spec is still in the agent's folder.
     async fn has_spec(&self, spec: &SpecRef) -> bool;
+
+    /// What compose left on a recorded container. `None` when the spec is gone, or compose left nothing.
+    async fn compose_mark(&self, spec: &SpecRef) -> Option<ComposeMark>;
 
     /// Hints that something changed in a project: look again. Lost hints are no harm, looks at intervals follow.
     fn changes(&self) -> tokio::sync::broadcast::Receiver<ProjectName>;

@@ -19,14 +19,15 @@ impl<E: Engine> HostAgent<E> {
     pub(super) fn pin_facts(&self, project: &ProjectName, file: &str, key: &str) -> PinFacts {
         let folder = match self.pin_folder(project, file, key) {
             Ok(folder) => folder,
-            Err(why) => return PinFacts { value: None, obstacle: Some(why) },
+            Err(why) => return PinFacts { value: None, obstacle: Some(why), word: false },
         };
         match pinfile::read(folder, file, key) {
             Ok(value) => PinFacts {
+                word: value.as_deref().is_some_and(|v| !v.is_empty() && !v.contains(['/', ':', '@'])),
                 value: value.map(|v| self.mac_of(&v)),
                 obstacle: pinfile::checkable(folder, file, key).err(),
             },
-            Err(e) => PinFacts { value: None, obstacle: Some(told(&e)) },
+            Err(e) => PinFacts { value: None, obstacle: Some(told(&e)), word: false },
         }
     }
 

@@ -179,6 +179,13 @@ impl FromToml for Pin {
             let hint = "write it as .env or deploy/.env: no leading /, no . or .. on the way".to_owned();
             return file_node?.refuse("a pin file is named by its path beneath the project folder", hint);
         }
+        let yaml =
+            file.rsplit_once('.').is_some_and(|(_, end)| ["yml", "yaml"].iter().any(|e| end.eq_ignore_ascii_case(e)));
+        if yaml {
+            let hint =
+                "write image: ${API_IMAGE} in the Compose file, the reference into .env, and pin .env".to_owned();
+            return file_node?.refuse("a Compose file cannot be a pin: only KEY=value files are changed", hint);
+        }
         if !is_variable(&key) {
             let hint = "it is the name in the compose file's image: ${API_IMAGE}".to_owned();
             return key_node?.refuse(format!("“{key}” cannot be a key: letters, digits and `_`"), hint);

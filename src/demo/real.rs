@@ -126,11 +126,12 @@ impl Real {
             troubles.push(format!("{error:#}"));
         }
         let label = format!("label=io.sternway.demo={}", self.id);
-        // What keeps releases from pruning carries the image's label too.
-        for (list, remove) in [
-            (vec!["ps", "-aq", "--no-trunc", "--filter", &label], vec!["rm", "-f"]),
-            (vec!["images", "-q", "--no-trunc", "--filter", &label], vec!["rmi", "-f"]),
-        ] {
+        // What keeps releases from pruning carries the image's label too. Images in two rounds: the builder's intermediate
+        // ones go with the last image made from them in a graph driver, and stay in containerd's store.
+        let containers = (vec!["ps", "-aq", "--no-trunc", "--filter", &label], vec!["rm", "-f"]);
+        let images = (vec!["images", "-q", "--no-trunc", "--filter", &label], vec!["rmi", "-f"]);
+        let intermediate = (vec!["images", "-aq", "--no-trunc", "--filter", &label], vec!["rmi", "-f"]);
+        for (list, remove) in [containers, images, intermediate] {
             let listed = self.call("docker", &list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).await;
             let mut ids: Vec<String> = match listed {
                 Ok(text) => text.lines().map(str::to_owned).collect(),

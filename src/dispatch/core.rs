@@ -91,13 +91,16 @@ impl Core {
 
     /// What the config says about a service, given its container.
     pub fn rules(&self, stack: &StackName, service: &ServiceName, container: &ContainerFacts) -> ServiceRules {
-        let configured = self.config.stack(stack).map(|s| s.service(service));
+        let stack = self.config.stack(stack);
+        let sharing = stack.map(|s| s.shares_pin(service)).unwrap_or_default();
+        let configured = stack.map(|s| s.service(service));
         let service = configured.unwrap_or_else(|| crate::config::service::Service::unnamed());
         ServiceRules {
             health: crate::config::health_rule(service, &container.published, container.has_check),
             grace_s: service.grace_s(),
             proxies: service.proxies.iter().map(|p| (p.service.clone(), p.signal.clone())).collect(),
             pin: service.pin.as_ref().map(|p| (p.file.clone(), p.key.clone())),
+            pin_shared_with: sharing.into_iter().cloned().collect(),
             repositories: service.repositories.iter().map(|r| r.as_str().to_owned()).collect(),
         }
     }

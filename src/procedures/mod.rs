@@ -9,4 +9,5 @@ pub mod decide;
 pub mod driver;
 #[cfg(test)]
 mod explorer;
+pub mod next_up;
 pub mod planner;

@@ -17,6 +17,8 @@ use crate::domain::release::{Handles, History, NoTarget, Wanted};
 use crate::domain::text::visible;
 use crate::domain::trouble::{Trouble, TroubleKind};
 
+use super::next_up::{self, Foreseen, PinForm};
+
 /// Free space below which no swap begins: a start fails on a full disk, even of the old container (docker-facts
 /// section 4).
 pub const FREE_FLOOR_BYTES: u64 = 256 * 1024 * 1024;
@@ -69,6 +71,8 @@ pub struct ServiceRules {
     pub proxies: Vec<(ServiceName, String)>,
     /// Pin file and key.
     pub pin: Option<(String, String)>,
+    /// Other services whose image is read from the same pin.
+    pub pin_shared_with: Vec<ServiceName>,
     /// Repositories whose local images may be used without being on record.
     pub repositories: Vec<String>,
 }
@@ -116,7 +120,12 @@ pub async fn prepare(
     }
     let found = inspect.find_image(&chosen.to).await.map_err(|e| cannot_look(&e))?;
     let pin = match &rules.pin {
-        Some((file, key)) => Some(inspect.pin(&ask.project, file, key).await.map_err(|e| cannot_look(&e))?),
+        Some((file, key)) => {
+            let pin = inspect.pin(&ask.project, file, key).await.map_err(|e| cannot_look(&e))?;
+            let (running, target) = (&container.image.reference, &chosen.to.reference);
+            let form = next_up::pin_form(&pin, running, target, |value| inspect.mac(value));
+            Some((pin, form))
+        }
         None => None,
     };
     if ask.settings == Settings::Recorded {
@@ -130,7 +139,34 @@ pub async fn prepare(
                 .try_this(format!("/rollback image {}", ask.service)));
         }
     }
-    assemble(ask, &rules, &facts, &chosen, &found, pin.as_ref(), &local)
+    let (plan, mut notes) = assemble(ask, &rules, &facts, &chosen, &found, pin.as_ref(), &local)?;
+    if let ImageFound::Here { handles, .. } = &found {
+        notes.warnings.extend(recreated_once(&plan, &chosen, handles, inspect).await);
+    }
+    Ok((plan, notes))
+}
+
+/// Whether the next `up` will recreate what the plan makes; without a pin it is told already that it may.
+async fn recreated_once(plan: &Plan, chosen: &Chosen, here: &Handles, inspect: &dyn Inspect) -> Option<String> {
+    let (service, written) = plan.steps.iter().find_map(|step| match &step.action {
+        StepAction::WritePin { service, value, .. } => Some((service, value)),
+        _ => None,
+    })?;
+    let recorded = match &chosen.target_spec {
+        Some(spec) => inspect.compose_mark(spec).await,
+        None => None,
+    };
+    let present = inspect.compose_mark(&chosen.container.spec).await;
+    let reference = &chosen.to.reference;
+    next_up::recreated_once(&Foreseen {
+        service,
+        recorded: recorded.as_ref(),
+        present: present.as_ref(),
+        settings_equal: chosen.target_spec.as_ref().is_some_and(|spec| spec.mac == chosen.container.spec.mac),
+        reference_kept: reference == written
+            || reference.strip_suffix(written.as_str()).is_some_and(|n| n.ends_with(':')),
+        image: &here.image,
+    })
 }
 
 /// What a person is told when the agent could not look.
@@ -367,7 +403,7 @@ pub fn assemble(
     facts: &StackFacts,
     chosen: &Chosen,
     found: &ImageFound,
-    pin: Option<&PinFacts>,
+    pin: Option<&(PinFacts, PinForm)>,
     local: &[Handles],
 ) -> Result<(Plan, PlanNotes), Trouble> {
     let service = &ask.service;
@@ -399,7 +435,7 @@ pub fn assemble(
         .say("Make room on the host first: docker system df shows where it went.")
         .try_this("/status"));
     }
-    if let Some(obstacle) = pin.and_then(|p| p.obstacle.as_ref()) {
+    if let Some(obstacle) = pin.and_then(|(p, _)| p.obstacle.as_ref()) {
         return Err(unavailable(format!("The pin cannot be written: {obstacle}.")).try_this("/status"));
     }
 
@@ -489,22 +525,31 @@ pub fn assemble(
                 limit_s: swap_limit,
             }),
             StepKind::WritePin => match (&rules.pin, pin) {
-                (Some((file, key)), Some(present)) => steps.push(PlannedStep {
-                    action: StepAction::WritePin {
-                        service: service.clone(),
-                        file: file.clone(),
-                        key: key.clone(),
-                        value: pin_value(&chosen.to, tag_holds, &ask.project, service),
-                        old: present.value.clone(),
-                    },
-                    undo: Undo::Action(Box::new(StepAction::RestorePin {
-                        service: service.clone(),
-                        file: file.clone(),
-                        key: key.clone(),
-                        old: present.value.clone(),
-                    })),
-                    limit_s: QUICK_S,
-                }),
+                (Some((file, key)), Some((present, form))) => {
+                    let (running, of) = (&chosen.container.image.reference, (&ask.project, service));
+                    let value = next_up::pin_value(*form, key, &chosen.to, tag_holds, facts.engine.store, running, of)
+                        .map_err(|why| unavailable(format!("The pin cannot be written: {why}.")).try_this("/status"))?;
+                    if *form == PinForm::Elsewhere {
+                        notes.warnings.push(format!("{key} in {file} does not name the image that runs now"));
+                    }
+                    notes.warnings.extend(next_up::shared(key, &rules.pin_shared_with));
+                    steps.push(PlannedStep {
+                        action: StepAction::WritePin {
+                            service: service.clone(),
+                            file: file.clone(),
+                            key: key.clone(),
+                            value,
+                            old: present.value.clone(),
+                        },
+                        undo: Undo::Action(Box::new(StepAction::RestorePin {
+                            service: service.clone(),
+                            file: file.clone(),
+                            key: key.clone(),
+                            old: present.value.clone(),
+                        })),
+                        limit_s: QUICK_S,
+                    });
+                }
                 _ => notes.warnings.push(format!(
                     "no pin is configured: the next `up` may bring {} back",
                     visible(&swap.from.reference)
@@ -546,15 +591,4 @@ pub fn assemble(
         policy: ask.policy.clone(),
     };
     Ok((plan, notes))
-}
-
-/// What is written as pin: the recorded reference while it means this image, else something that cannot move.
-fn pin_value(image: &Handles, tag_holds: bool, project: &ProjectName, service: &ServiceName) -> String {
-    if tag_holds {
-        return image.reference.clone();
-    }
-    match image.digests.first() {
-        Some(digest) => digest.clone(),
-        None => crate::agent::keep::pin_reference(project, service, image),
-    }
 }

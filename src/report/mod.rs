@@ -115,6 +115,11 @@ pub fn status(
             line.push(text(format!(": {}", shorten(&visible(why), 80))));
         }
         card = card.line(line);
+        // Whoever asks because it is down has to know what a rollback would say.
+        let obstacles = service.facts.containers.iter().filter(|c| c.state != ContainerState::Running);
+        for why in obstacles.flat_map(|c| &c.obstacles) {
+            card = card.line(vec![text("  "), text(visible(why))]);
+        }
     }
     if services.is_empty() {
         card = card.line(vec![text("no containers of this project on this host")]);

@@ -1,6 +1,7 @@
 //! What containers take from images, tags that move, images that go.
 
 use serde_json::json;
+use sternway::agent::StoreKind;
 use sternway::agent::engine::EngineError::{NotFound, Refused};
 use sternway::agent::fingerprint::{fingerprint, handles};
 use sternway::agent::sim::Behaviour;
@@ -30,8 +31,16 @@ async fn a_container_keeps_its_image_when_the_tag_moves(lab: &Lab) {
     let seen = lab.inspect(&id).await;
     assert_eq!(seen["Image"], first);
     assert_eq!(seen["Config"]["Image"], reference.as_str(), "the name it was made from, whatever that means now");
-    let dangling = lab.engine.image(first.as_str().unwrap()).await.unwrap().expect("still there by id");
-    assert_eq!(dangling["RepoTags"], json!([]));
+    match lab.engine.facts().await.unwrap().store {
+        StoreKind::GraphDriver => {
+            let dangling = lab.engine.image(first.as_str().unwrap()).await.unwrap().expect("still there by id");
+            assert_eq!(dangling["RepoTags"], json!([]));
+        }
+        // Engine 26 drops the image when its only name goes elsewhere, even below a container; 28 keeps it. Hence the
+        // agent's own names (`agent/keep.rs`) and its own copy of what the image was.
+        StoreKind::Containerd => drop(lab.engine.image(first.as_str().unwrap()).await.unwrap()),
+    }
+    assert_eq!(lab.engine.start(&id).await, Ok(()), "it starts all the same");
 }
 
 async fn an_image_is_found_by_tag_and_by_id(lab: &Lab) {
@@ -153,9 +162,15 @@ async fn an_image_taken_from_a_stopped_container_is_gone_yet_that_one_starts(lab
     let id = lab.create("api", &lab.body(&image)).await;
     lab.remove_image(&image).await;
     let by_id = lab.inspect(&id).await["Image"].as_str().unwrap().to_owned();
-    assert_eq!(lab.engine.image(&by_id).await, Ok(None), "a container that does not run is no protection");
-    let answer = lab.engine.create(&lab.name("again"), &lab.body(&by_id)).await;
-    assert!(matches!(answer, Err(NotFound(_))), "{answer:?}");
+    if lab.engine.facts().await.unwrap().store == StoreKind::GraphDriver {
+        assert_eq!(lab.engine.image(&by_id).await, Ok(None), "a container that does not run is no protection");
+        let answer = lab.engine.create(&lab.name("again"), &lab.body(&by_id)).await;
+        assert!(matches!(answer, Err(NotFound(_))), "{answer:?}");
+    } else {
+        // In containerd's store only its name is gone.
+        let nameless = lab.engine.image(&by_id).await.unwrap().expect("still there by id");
+        assert_eq!(nameless["RepoTags"], json!([]));
+    }
     assert_eq!(lab.engine.start(&id).await, Ok(()));
 }
 

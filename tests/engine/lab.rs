@@ -71,6 +71,14 @@ impl Lab {
         }
     }
 
+    /// A network whose addresses the test has chosen.
+    pub(crate) async fn network_with_range(&self, name: &str) -> String {
+        match &self.kind {
+            Kind::Real(real) => real.network_with_range(name).await,
+            Kind::Sim(_) => self.network(name).await,
+        }
+    }
+
     pub(crate) async fn remove_image(&self, reference: &str) {
         match &self.kind {
             Kind::Real(real) => real.remove_image(reference).await,

@@ -29,6 +29,12 @@ async fn a_team_rolls_a_service_back_and_everything_they_are_told_is_so() {
     layla.say("/rollback image api because 1.1 is slow").await;
     let run = bot.journal.run(asked_at, "the question", |r| r.open_approval().is_some()).await;
     let approval = run.approval.as_ref().unwrap().id;
+    // The record is in its file a moment before the bot answers from it.
+    until("the question to be told", async || match layla.heard.channel() {
+        text if text.contains(&approval.to_string()) => Ok(()),
+        text => Err(text),
+    })
+    .await;
     let own = layla.say(&format!("/approve {approval}")).await.plain();
     assert!(own.contains("somebody else"), "one's own request: {own}");
     let omar = Omar::approves(&shop, &layla, &run, "it is slow here too", &[]).await;

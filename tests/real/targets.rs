@@ -61,7 +61,7 @@ async fn the_old_one_comes_back(behaviour: &str, why: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_exits_at_once_leaves_the_old_container_running_and_verified() {
-    the_old_one_comes_back("exits", &["exited", "restart"]).await;
+    the_old_one_comes_back("exits", &["exited", "ended with exit code", "restart"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,9 @@
 #
 # STERNWAY_ENGINE_DIR     where that engine keeps its data (default: .cache/engine in the clone)
 # STERNWAY_ENGINE_FLAGS   further flags for that dockerd
+# STERNWAY_ENGINE_BIN     a folder with another dockerd and its containerd (engines.sh fetches them): no engine that is
+#                         there is used, whatever DOCKER_HOST says
+# STERNWAY_ENGINE_STORE=containerd   images in containerd's store (engine 24 and newer)
 # STERNWAY_REQUIRE_ENGINE=1   no engine is an error whatever --else-... says (CI)
 #
 # Exit codes: 69 no engine can be had, 64 wrong usage, otherwise COMMAND's own.
@@ -42,7 +45,8 @@ have_compose() { have docker-compose || docker compose version >/dev/null 2>&1; 
 # What Debian must still install: the client always, the engine only when it is ours to start.
 missing() {
     have docker || echo docker.io
-    if [ "$1" = engine ] && ! have dockerd; then echo docker.io; fi
+    # With an engine of its own kind it still needs the machine's runc.
+    if [ "$1" = engine ] && ! { have dockerd && have runc; }; then echo docker.io; fi
     have_compose || echo docker-compose
 }
 
@@ -82,13 +86,15 @@ own_engine() {
 attempt() {
     run=$(mktemp -d /run/sternway-engine.XXXXXX)
     mkdir -p "$state/data"
-    echo "{\"default-address-pools\": [{\"base\": \"$ADDRESSES\", \"size\": 24}]}" >"$state/daemon.json"
+    features=
+    [ "${STERNWAY_ENGINE_STORE:-}" != containerd ] || features='"features": {"containerd-snapshotter": true}, '
+    echo "{$features\"default-address-pools\": [{\"base\": \"$ADDRESSES\", \"size\": 24}]}" >"$state/daemon.json"
     # `none` would also delete a docker0 that is there: it may be another engine's. With one there,
     # nothing of ours uses it: containers live on networks of their own.
     [ -e /sys/class/net/docker0 ] || set -- --bridge none "$@"
     # setsid: an interrupt at the terminal is for the command, which still needs the engine to clean up.
     # shellcheck disable=SC2086 # the flags are words
-    setsid dockerd --config-file "$state/daemon.json" --host "unix://$run/docker.sock" \
+    PATH=${STERNWAY_ENGINE_BIN:+$STERNWAY_ENGINE_BIN:}$PATH setsid dockerd --config-file "$state/daemon.json" --host "unix://$run/docker.sock" \
         --data-root "$state/data" --exec-root "$run/exec" --pidfile "$run/docker.pid" \
         --containerd-namespace sternway --containerd-plugins-namespace sternway-plugins \
         --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
@@ -189,7 +195,7 @@ unlock() { exec 9>&-; }
 
 # Sets $host, or $why and fails.
 find_or_start() {
-    if [ -n "${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || have docker; then
+    if [ -z "${STERNWAY_ENGINE_BIN:-}" ] && { [ -n "${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ] || have docker; }; then
         # With a client missing we cannot even ask; where none can be had, we may still be told why below.
         if [ -n "${DOCKER_HOST:-}" ] || [ -S /var/run/docker.sock ]; then
             have docker || install $(missing client | sort -u) || return 1

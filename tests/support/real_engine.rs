@@ -163,6 +163,25 @@ impl RealEngine {
         name
     }
 
+    /// The same with a range of addresses of the test's own.
+    pub(crate) async fn network_with_range(&self, name: &str) -> String {
+        let name = format!("st-{}-{name}", self.id);
+        let mut why = None;
+        // A range that another network has is refused: try others. Nobody else's begin with 10.2xx here.
+        for nth in 0..50 {
+            let seed = std::process::id().wrapping_add(nth * 7919);
+            let range = format!("10.{}.{}.0/24", 200 + seed / 256 % 50, seed % 256);
+            let request = serde_json::from_value(json!({
+                "Name": name, "Labels": {TEST_LABEL: self.id}, "IPAM": {"Config": [{"Subnet": range}]}
+            }));
+            match self.docker.create_network(request.expect("a network request")).await {
+                Ok(_) => return name,
+                Err(refused) => why = Some(refused),
+            }
+        }
+        panic!("no range of addresses is free: {why:?}");
+    }
+
     /// `docker rmi -f`.
     pub(crate) async fn remove_image(&self, reference: &str) {
         let options = RemoveImageOptionsBuilder::new().force(true).build();

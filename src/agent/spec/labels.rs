@@ -22,6 +22,8 @@ pub(super) const IMAGE: &str = "com.docker.compose.image";
 pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 /// The project's folder, where its files are.
 pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
+/// Compose's own version.
+pub const VERSION: &str = "com.docker.compose.version";
 /// Marks a recreate of compose v2 that is under way.
 const REPLACE: &str = "com.docker.compose.replace";
 

@@ -30,8 +30,8 @@ mod settings;
 mod tests;
 
 pub use labels::{
-    COMPOSE_PREFIX, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT, SERVICE, WORKING_DIR,
-    compose_labels,
+    COMPOSE_PREFIX, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT, SERVICE, VERSION,
+    WORKING_DIR, compose_labels,
 };
 pub use matches::matches;
 pub use obstacles::{Surroundings, obstacles};
