@@ -135,7 +135,7 @@ impl World {
 
     /// `up -d` with the variable at this tag.
     pub(crate) async fn up(&self, tag: &str, more: &[&str]) {
-        let mut arguments = vec!["-p", self.mark.as_str(), "up", "-d", "-t", "1"];
+        let mut arguments = vec!["-p", self.mark.as_str(), "up", "-d", "-t", "0"];
         arguments.extend(more);
         run(&self.program, &arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
     }

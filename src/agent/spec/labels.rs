@@ -46,6 +46,11 @@ pub(super) fn label<'a>(inspect: &'a Value, key: &str) -> &'a str {
     text(inspect, &["Config", "Labels", key])
 }
 
+/// Whether compose's second generation made it: the first writes no image id.
+pub(super) fn by_compose_2(inspect: &Value) -> bool {
+    !label(inspect, IMAGE).is_empty()
+}
+
 /// The project's own labels: neither the image's, nor compose's, nor ours.
 pub(super) fn project_labels(inspect: &Value, image: &Value) -> Map<String, Value> {
     let of_image = at(image, &["Config", "Labels"]);

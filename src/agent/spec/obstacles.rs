@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use super::json::{at, entries, strings, text};
+use super::json::{at, entries, text};
 use super::labels::{NUMBER, ONEOFF, PROJECT, SERVICE, label};
 use super::networks::primary;
 use super::own::joined;
-use super::peers::{MODES, Peer, translate};
+use super::peers::{MODES, Peer, translate, volumes_from};
 use super::settings::wreck_of;
 
 /// What stands around the container in question.
@@ -116,10 +116,10 @@ pub(super) fn uncarried(inspect: &Value, image: &Value, peers: &[Peer]) -> Vec<S
             "{name} runs with --rm: stopped, it is gone, and there is no way back. Start the service with `docker compose up -d`."
         ));
     }
-    if !strings(at(host, &["VolumesFrom"])).is_empty() {
+    if volumes_from(inspect, peers).is_err() {
         found.push(format!(
-            "{name} takes volumes from another container (volumes_from), which is not carried over yet. \
-             Name the volumes in the compose file instead."
+            "{name} takes volumes from another container (volumes_from), and none of the project is that one (any more). \
+             Run `docker compose up -d` so that it points at today's container."
         ));
     }
     for (key, option) in MODES.iter().zip(["network_mode", "pid", "ipc"]) {
