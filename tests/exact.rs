@@ -25,6 +25,9 @@ const SINK: &str = include_str!("exact/sink.yml");
 /// The services that are swapped; `db` only stands behind them.
 const SERVICES: [&str; 6] = ["sink", "bare", "open", "hosted", "side", "alone"];
 
+/// A secret of `hosted` whose content is a variable.
+const COPIED: &str = "/run/secrets/copied";
+
 async fn the_swap_makes_what_compose_makes(name: &str, tool: Tool) {
     let Some(bench) = Bench::new(name, tool, SINK).await else { return };
     let world = &bench.world;
@@ -34,6 +37,8 @@ async fn the_swap_makes_what_compose_makes(name: &str, tool: Tool) {
     let good = bench.facts().await;
     let theirs = world.each(&SERVICES).await;
     let theirs_oci: Vec<_> = theirs.iter().map(compare::oci).collect();
+    let copied = world.file(&theirs[3], COPIED).await;
+    assert_eq!(copied.is_some(), tool != Tool::V1, "compose 2 copies what has no file");
     world.up("v2", &[]).await;
     let (good_image, bad_image) = (world.image("v1").await, world.image("v2").await);
     for (service, (theirs, bad)) in SERVICES.iter().zip(theirs.iter().zip(world.each(&SERVICES).await)) {
@@ -55,6 +60,7 @@ async fn the_swap_makes_what_compose_makes(name: &str, tool: Tool) {
             _ => eprintln!("NOT COMPARED: the OCI spec of {service} cannot be seen from here"),
         }
     }
+    assert_eq!(world.file(&ours[3], COPIED).await, copied, "{COPIED}: content, owner and mode");
     assert!(wrong.is_empty(), "what the swap made is not what {tool:?} makes:\n{}", wrong.join("\n"));
     // Compose finds what it would have made, and nothing to do.
     world.up("v1", &[]).await;

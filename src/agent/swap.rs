@@ -82,6 +82,7 @@ impl<E: Engine> HostAgent<E> {
             let connected = self.engine.connect(network, &id, endpoint).await;
             connected.map_err(|e| format!("the new container could not be connected to {network}: {e}"))?;
         }
+        self.carry_copied(op, &id).await?;
         let created = self.engine.inspect(&id).await.map_err(made)?;
         let created = created.ok_or_else(|| "the new container was removed by somebody".to_owned())?;
         let differs = spec::matches(&created, &target.inspect, wanted);

@@ -22,6 +22,8 @@ pub(super) const IMAGE: &str = "com.docker.compose.image";
 pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 /// The project's folder, where its files are.
 pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
+/// The compose files, separated by commas; Compose 1 writes them as they were typed, relative to the folder.
+pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 /// Marks a recreate of compose v2 that is under way.
 const REPLACE: &str = "com.docker.compose.replace";
 
