@@ -8,7 +8,7 @@
 mod engine_socket;
 mod recreate_world;
 
-use recreate_world::{Compared, World, compared};
+use recreate_world::{Compared, Tool, World, compared};
 use serde_json::{Map, Value, json};
 use sternway::agent::spec::{
     self, Peer, Recorded, Recreate, Surroundings, changed_keys, compose_labels, matches, obstacles, recreate,
@@ -40,7 +40,7 @@ fn assert_same(service: &str, ours: &Compared, theirs: &Compared) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_container_is_the_one_compose_makes_itself() {
-    let Some(world) = World::new("same", COMPOSE).await else { return };
+    let Some(world) = World::new("same", Tool::V1, COMPOSE).await else { return };
     world.up("v1", &[]).await;
     let first: Vec<Value> = world.each(&SERVICES).await;
     world.up("v2", &[]).await;
@@ -107,7 +107,7 @@ async fn a_recreated_container_is_the_one_compose_makes_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_our_swap_a_plain_up_leaves_the_container_alone_and_undo_gives_the_old_one_back() {
-    let Some(world) = World::new("swap", COMPOSE).await else { return };
+    let Some(world) = World::new("swap", Tool::V1, COMPOSE).await else { return };
     world.up("v1", &["api"]).await;
     let before = world.service("api").await;
     world.up("v2", &["api"]).await;
@@ -152,7 +152,7 @@ async fn after_our_swap_a_plain_up_leaves_the_container_alone_and_undo_gives_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_changed_beside_the_image_are_named_and_their_hash_is_not_claimed() {
-    let Some(world) = World::new("keys", COMPOSE).await else { return };
+    let Some(world) = World::new("keys", Tool::V1, COMPOSE).await else { return };
     world.up("v1", &["bare"]).await;
     let before = world.service("bare").await;
     let changed = COMPOSE.replace("  bare:\n", "  bare:\n    environment: {PASSWORD: rotated}\n    mem_limit: 32m\n");
@@ -235,7 +235,7 @@ services:
     image: ${NAME}:${TAG}
     labels: {sternway-test: "${MARK}"}
     network_mode: bridge
-    entrypoint: ["/m", "serve"]
+    entrypoint: ["/m", "serve", "-"]
     command: ["8082"]
     user: "0"
     healthcheck: {disable: true}

@@ -19,6 +19,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt, TryFutureExt, try_join};
 use hyper::Method;
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -220,6 +221,17 @@ impl Engine for DockerEngine {
             Err(EngineError::Refused { .. } | EngineError::Conflict(_)) if self.is_in(network, id).await => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    async fn take_file(&self, id: &str, path: &str) -> Result<Vec<u8>, EngineError> {
+        let path = format!("/containers/{}/archive?path={}", one_segment(id)?, encoded(path));
+        Ok(self.endpoint.send(Method::GET, &path, None, CHANGE_LIMIT).await?.bytes())
+    }
+
+    async fn put_files(&self, id: &str, tar: &[u8]) -> Result<(), EngineError> {
+        let path = format!("/containers/{}/archive?path=/&noOverwriteDirNonDir=1", one_segment(id)?);
+        let body = ("application/x-tar", Bytes::copy_from_slice(tar));
+        self.endpoint.send_bytes(Method::PUT, &path, body, CHANGE_LIMIT).await.map(drop)
     }
 
     async fn start(&self, id: &str) -> Result<(), EngineError> {

@@ -41,6 +41,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The body as it came.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.body.to_vec()
+    }
+
     /// The body as JSON.
     pub(super) fn json(&self) -> Result<Value, EngineError> {
         serde_json::from_slice(&self.body).map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
@@ -74,13 +79,25 @@ impl Endpoint {
         body: Option<&Value>,
         limit: Duration,
     ) -> Result<Answer, EngineError> {
+        let body = body.map(|b| Bytes::from(b.to_string())).unwrap_or_default();
+        self.send_bytes(method, path, ("application/json", body), limit).await
+    }
+
+    /// The same with a body of any kind.
+    pub(super) async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        (kind, body): (&str, Bytes),
+        limit: Duration,
+    ) -> Result<Answer, EngineError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "docker")
             .header(header::CONNECTION, "close")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.map(|b| Bytes::from(b.to_string())).unwrap_or_default()))
+            .header(header::CONTENT_TYPE, kind)
+            .body(Full::new(body))
             .map_err(|e| EngineError::Refused { status: 400, message: format!("{path} is not a path: {e}") })?;
         match self {
             Self::Unix(socket) => {

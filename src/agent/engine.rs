@@ -62,6 +62,10 @@ pub trait Engine: Send + Sync + 'static {
     async fn create(&self, name: &str, body: &Value) -> Result<String, EngineError>;
     /// Attaches a container to a network; `endpoint` is the `EndpointConfig` JSON. Already attached is success.
     async fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<(), EngineError>;
+    /// One file or folder of a container's, whatever its state, as a tar archive: `GET /containers/{id}/archive?path=`.
+    async fn take_file(&self, id: &str, path: &str) -> Result<Vec<u8>, EngineError>;
+    /// Unpacks a tar archive into a container, at its root: `PUT /containers/{id}/archive?path=/`.
+    async fn put_files(&self, id: &str, tar: &[u8]) -> Result<(), EngineError>;
     /// Starts a container. Already running is success.
     async fn start(&self, id: &str) -> Result<(), EngineError>;
     /// Stops a container, killing it after `grace_s` seconds. Already stopped is success.

@@ -196,6 +196,13 @@ impl<E: Engine + ?Sized> Engine for FaultyEngine<E> {
     async fn connect(&self, network: &str, id: &str, endpoint: &Value) -> Result<(), EngineError> {
         self.around("connect", self.inner.connect(network, id, endpoint)).await
     }
+    async fn take_file(&self, id: &str, path: &str) -> Result<Vec<u8>, EngineError> {
+        self.alive().await;
+        self.inner.take_file(id, path).await
+    }
+    async fn put_files(&self, id: &str, tar: &[u8]) -> Result<(), EngineError> {
+        self.around("put_files", self.inner.put_files(id, tar)).await
+    }
     async fn start(&self, id: &str) -> Result<(), EngineError> {
         self.around("start", self.inner.start(id)).await
     }

@@ -1,5 +1,7 @@
 //! Eyes of the host's agent: the project as it is, recorded as it is looked at.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::engine::Engine;
@@ -9,7 +11,8 @@ use super::operation::{Operation, Phase};
 use super::spec::{self, Peer, Surroundings};
 use super::swap::only_one;
 use super::{
-    ComposeMark, ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint, raw,
+    ComposeMark, ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint,
+    pinfile, raw,
 };
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
@@ -64,6 +67,7 @@ impl<E: Engine> HostAgent<E> {
         let around = Surroundings { peers: &peers, own_container: self.config.own_container.as_deref() };
         let changes = self.engine.filesystem_changes(id).await.map_err(look_error)?;
         obstacles.extend(spec::obstacles(container, &image, &changes, around));
+        obstacles.extend(self.only_in_files(project, service, container));
         if let Some(op) = own_op {
             obstacles.push(format!(
                 "a swap of {service} by {} is open: it is ended by the next step of that run, or by `/runs retry {0}`",
@@ -85,6 +89,25 @@ impl<E: Engine> HostAgent<E> {
             forged: self.forged(container),
             unfinished: own_op.filter(|_| is_new || is_rest).map(|op| op.run),
         })
+    }
+
+    /// What a swap would lose because only the compose files tell of it. Read are those beneath the project's folder of
+    /// the config: a label must not lead us elsewhere.
+    fn only_in_files(&self, project: &ProjectName, service: &ServiceName, container: &Value) -> Vec<String> {
+        let folder = self.config.projects.get(project).and_then(|allowed| allowed.folder.as_deref());
+        let (Some(folder), Some(files)) = (folder, raw::label(container, spec::CONFIG_FILES)) else {
+            return Vec::new();
+        };
+        let beneath = |file: &str| {
+            let path = Path::new(file);
+            let path = if path.is_absolute() { path.strip_prefix(folder).ok()? } else { path };
+            path.to_str().map(str::to_owned)
+        };
+        let read = files.split(',').filter_map(|file| beneath(file.trim())).filter_map(|file| {
+            let text = pinfile::text(folder, &file)?;
+            Some(spec::only_in_file(&text, &file, service.as_str()))
+        });
+        read.flatten().collect()
     }
 
     fn is_new_of(&self, op: &Operation, container: &Value) -> bool {

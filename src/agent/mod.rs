@@ -7,6 +7,7 @@
 //! never by itself. Must never: touch a project that is not allowed, remove a container because of a label
 //! alone, run a shell, let a recorded spec or a secret leave its folder.
 
+mod copied;
 pub mod docker;
 mod docker_events;
 mod docker_raw;

@@ -320,7 +320,8 @@ pub fn exited(code: i64) -> String {
     format!("the new container exited by itself with code {code}")
 }
 
-fn is_no(policy: &Value) -> bool {
+/// Whether this policy never restarts anything: engines tell `""` and `no` for it.
+pub(super) fn is_no(policy: &Value) -> bool {
     matches!(policy.get("Name").and_then(Value::as_str), None | Some("" | "no"))
 }
 

@@ -11,7 +11,7 @@ use super::host::{HostAgent, before_acting};
 use super::images::{Image, foreign_platform};
 use super::ledger::Ended;
 use super::operate::{Way, own_labels};
-use super::operation::{Life, OldContainer, Operation, Phase, Taken, no_restart};
+use super::operation::{Life, OldContainer, Operation, Phase, Taken, is_no, no_restart};
 use super::spec::{self, NewContainer, Peer, Recorded, Recreate, Surroundings};
 use super::voice::Voice;
 use super::{ActError, Observed, Order, raw};
@@ -82,6 +82,7 @@ impl<E: Engine> HostAgent<E> {
             let connected = self.engine.connect(network, &id, endpoint).await;
             connected.map_err(|e| format!("the new container could not be connected to {network}: {e}"))?;
         }
+        self.carry_copied(op, &id).await?;
         let created = self.engine.inspect(&id).await.map_err(made)?;
         let created = created.ok_or_else(|| "the new container was removed by somebody".to_owned())?;
         let differs = spec::matches(&created, &target.inspect, wanted);
@@ -167,7 +168,6 @@ impl<E: Engine> HostAgent<E> {
         api: (u32, u32),
         op: &mut Operation,
     ) -> Result<NewContainer, ActError> {
-        let restart = no_restart();
         let made = match swap.settings {
             Settings::Today => {
                 let image = self.image_inspect(raw::image(present)).await.map_err(before_acting)?.unwrap_or_default();
@@ -184,6 +184,7 @@ impl<E: Engine> HostAgent<E> {
                     None => None,
                 };
                 let own_labels = own_labels(self, op);
+                let restart = until_commit(&op.new_policy);
                 spec::recreate(Recreate {
                     old: present,
                     old_image: &image,
@@ -200,6 +201,7 @@ impl<E: Engine> HostAgent<E> {
                 let (recorded, image) = self.recorded(&swap.spec).await?;
                 op.new_policy = raw::policy(&recorded);
                 let own_labels = own_labels(self, op);
+                let restart = until_commit(&op.new_policy);
                 spec::recreate_recorded(Recorded {
                     recorded: &recorded,
                     image: &image,
@@ -332,6 +334,12 @@ impl<E: Engine> HostAgent<E> {
             Err(why) => Ok(Err(why)),
         }
     }
+}
+
+/// The restart policy a container is made with: none until it is proven. One that never restarts keeps its own way of
+/// saying so, which no later change could give back.
+fn until_commit(policy: &Value) -> Value {
+    if is_no(policy) { policy.clone() } else { no_restart() }
 }
 
 /// What a finished operation means to the one who ordered it.

@@ -1,10 +1,13 @@
-//! A compose project of two image tags on the machine's engine, swept when the test ends (also after a crash of an
-//! earlier one).
+//! A compose project of two image tags on a real engine, under one of Compose's generations; swept when the test
+//! ends (also after a crash of an earlier one).
+
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -16,10 +19,40 @@ use crate::engine_socket::engine_socket;
 
 const LABEL: &str = "sternway-test";
 
+/// The engine's socket.
+static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| engine_socket().unwrap_or_default());
+
+/// A generation of Compose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// docker-compose 1.29, as installed.
+    V1,
+    /// A version of the second generation, fetched on demand.
+    V2(&'static str),
+}
+
+impl Tool {
+    /// The program, or why it cannot be had.
+    fn program(self) -> Result<String, String> {
+        match self {
+            Self::V1 => match run("docker-compose", &["version"], None) {
+                Ok(says) if says.contains("1.29") => Ok("docker-compose".to_owned()),
+                _ => Err("docker-compose 1.29 is not installed".to_owned()),
+            },
+            Self::V2(version) => {
+                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/compose.sh");
+                Ok(run(script.to_str().unwrap(), &[version], None)?.trim().to_owned())
+            }
+        }
+    }
+}
+
 /// One project on the engine.
 pub(crate) struct World {
-    mark: String,
+    /// The project's name, the images' repository and the label's value.
+    pub(crate) mark: String,
     folder: tempfile::TempDir,
+    program: String,
     /// What the engine speaks.
     pub(crate) api: (u32, u32),
     /// Anonymous volumes seen: they carry no label.
@@ -30,30 +63,44 @@ pub(crate) struct World {
 pub(crate) type Compared = BTreeMap<String, Value>;
 
 impl World {
-    /// `None`, said loudly, when there is no engine or no docker-compose 1.29; in CI that fails.
-    pub(crate) async fn new(name: &str, compose: &str) -> Option<Self> {
-        let missing = if engine_socket().is_none_or(|s| !s.exists()) || run("docker", &["version"], None).is_err() {
-            Some("no Docker engine answers on a socket")
-        } else if !run("docker-compose", &["version"], None).is_ok_and(|v| v.contains("1.29")) {
-            Some("docker-compose 1.29 is not installed")
+    /// `None`, said loudly, when there is no engine or no such Compose; where an engine is required that fails.
+    pub(crate) async fn new(name: &str, tool: Tool, compose: &str) -> Option<Self> {
+        let program = if run("docker", &["version"], None).is_err() {
+            Err("no Docker engine answers".to_owned())
+        } else if !SOCKET.exists() {
+            Err("DOCKER_HOST has to name a socket that is there".to_owned())
         } else {
-            None
+            tool.program()
         };
-        if let Some(missing) = missing {
-            assert!(std::env::var_os("CI").is_none(), "{missing}: this test may not be skipped in CI");
-            eprintln!("SKIPPED, NOT TESTED: {missing}");
-            return None;
-        }
+        let program = match program {
+            Ok(program) => program,
+            Err(missing) => {
+                let required = ["CI", "STERNWAY_REQUIRE_ENGINE"].iter().any(|name| std::env::var_os(name).is_some());
+                assert!(!required, "this test may not be skipped here: {missing}");
+                eprintln!("SKIPPED, NOT TESTED: {missing}");
+                return None;
+            }
+        };
         sweep_the_dead();
         let mark = format!("recreate-{name}-{}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
         let version = call("GET", "/version", None).await;
         let (major, minor) = version["ApiVersion"].as_str().unwrap().split_once('.').unwrap();
-        let world =
-            Self { mark, folder, api: (major.parse().unwrap(), minor.parse().unwrap()), volumes: Mutex::default() };
+        let api = (major.parse().unwrap(), minor.parse().unwrap());
+        let world = Self { mark, folder, program, api, volumes: Mutex::default() };
         world.build_images();
         world.rewrite(compose).await;
         Some(world)
+    }
+
+    /// Where the engine listens, as `DOCKER_HOST` says it.
+    pub(crate) fn host() -> String {
+        format!("unix://{}", SOCKET.display())
+    }
+
+    /// The project's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Another compose file.
@@ -63,15 +110,21 @@ impl World {
 
     fn build_images(&self) {
         std::fs::copy(program(), self.folder.path().join("m")).unwrap();
-        for (tag, other) in [("v1", "/anon"), ("v2", "/anon2")] {
+        for (tag, other, start) in [
+            ("v1", "/anon", r#"ENTRYPOINT ["/m"]\nCMD ["serve","8080","v1"]"#),
+            ("v2", "/anon2", r#"ENTRYPOINT ["/m","serve"]\nCMD ["8080","v2"]"#),
+        ] {
             // The mark comes first: no layer is shared with a test beside this one, whose sweep would take it away.
             let text = format!(
                 "FROM scratch\nLABEL {LABEL}={mark}\nCOPY m /m\nENV VERSION={tag} SHARED=same ONLY_{tag}=1\n\
-                 LABEL org.version={tag} org.same=same\nWORKDIR /srv\nUSER 1000:1000\nEXPOSE 8080 90{n}\n\
-                 VOLUME /kept {other}\nSTOPSIGNAL SIGINT\nHEALTHCHECK --interval={n}s CMD [\"/m\",\"check\"]\n\
-                 ENTRYPOINT [\"/m\"]\nCMD [\"serve\",\"8080\",\"{tag}\"]\n",
+                 LABEL org.version={tag} org.same=same org.only.{tag}=1\nWORKDIR /srv{n}\nUSER 100{n}:100{n}\n\
+                 EXPOSE 8080 90{n}\nVOLUME /kept {other}\nSTOPSIGNAL {signal}\nSHELL [\"/sh{n}\"]\n\
+                 ONBUILD LABEL built.on={tag}\n\
+                 HEALTHCHECK --interval={n}s --retries=1{n} CMD [\"/m\",\"check\",\"{tag}\"]\n{start}\n",
                 mark = self.mark,
                 n = &tag[1..],
+                signal = if tag == "v1" { "SIGINT" } else { "SIGQUIT" },
+                start = start.replace("\\n", "\n"),
             );
             std::fs::write(self.folder.path().join("Dockerfile"), text).unwrap();
             let folder = self.folder.path().to_str().unwrap();
@@ -79,11 +132,11 @@ impl World {
         }
     }
 
-    /// `docker-compose up -d` with the variable at this tag.
+    /// `up -d` with the variable at this tag.
     pub(crate) async fn up(&self, tag: &str, more: &[&str]) {
-        let mut arguments = vec!["-p", self.mark.as_str(), "up", "-d", "-t", "1"];
+        let mut arguments = vec!["-p", self.mark.as_str(), "up", "-d", "-t", "0"];
         arguments.extend(more);
-        run("docker-compose", &arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
+        run(&self.program, &arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
     }
 
     /// Runs docker.
@@ -102,6 +155,16 @@ impl World {
     /// Raw changes.
     pub(crate) async fn changes(&self, id: &str) -> Value {
         call("GET", &format!("/containers/{id}/changes"), None).await
+    }
+
+    /// Mode, owner, group and content of a file in a container, as the engine's archive tells them.
+    pub(crate) async fn file(&self, inspect: &Value, path: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+        let from = format!("{}:{path}", inspect["Id"].as_str().unwrap());
+        let output = Command::new("docker").args(["cp", &from, "-"]).output().unwrap();
+        let tar = output.status.success().then_some(output.stdout)?;
+        // A note about parts of a second may stand before it.
+        let header = if tar[156] == b'x' { 1024 } else { 0 };
+        Some((tar[header + 100..header + 124].to_vec(), tar[header + 512..].to_vec()))
     }
 
     /// Raw image inspect.
@@ -229,7 +292,7 @@ pub(crate) fn compared(inspect: &Value) -> Compared {
 
 /// A call of the engine's API; any refusal fails the test with the engine's words.
 async fn call(method: &str, path: &str, body: Option<&Value>) -> Value {
-    let stream = tokio::net::UnixStream::connect(engine_socket().unwrap()).await.unwrap();
+    let stream = tokio::net::UnixStream::connect(SOCKET.as_path()).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let driver = tokio::spawn(connection);
     let body = body.map(ToString::to_string).unwrap_or_default();
@@ -266,12 +329,12 @@ fn run(program: &str, arguments: &[&str], project: Option<(&Path, &str, &str)>) 
 /// The program inside the images, compiled once per target folder.
 fn program() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let built = folder.join("recreate-program");
+    let built = folder.join("recreate-program-2");
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.exists() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recreate_world/program.rs");
-        let part = folder.join(format!("recreate-program-{}", std::process::id()));
+        let part = folder.join(format!("recreate-program-2-{}", std::process::id()));
         let (source, out) = (source.to_str().unwrap(), part.to_str().unwrap());
         run("rustc", &["-O", "-C", "target-feature=+crt-static", "-C", "strip=symbols", source, "-o", out], None)
             .unwrap();

@@ -86,6 +86,12 @@ pub enum PinError {
     },
 }
 
+/// The text of a file beneath the project's folder, opened as a pin is: without following links, and not larger.
+/// `None` when it cannot be read so.
+pub fn text(project_dir: &Path, file: &str) -> Option<String> {
+    String::from_utf8(disk::Open::file(project_dir, file).ok()?.read().ok()?).ok()
+}
+
 /// The value of the key; `None` when the file does not have it.
 ///
 /// # Errors

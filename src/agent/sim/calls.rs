@@ -98,6 +98,18 @@ impl Engine for SimEngine {
         self.call(|world, _| world.connect(network, id, endpoint))
     }
 
+    /// Programs of this world have no files of their own.
+    async fn take_file(&self, id: &str, path: &str) -> Result<Vec<u8>, EngineError> {
+        self.call(|world, _| {
+            let container = world.container(id)?;
+            Err(EngineError::NotFound(format!("Could not find the file {path} in container {}", container.id)))
+        })
+    }
+
+    async fn put_files(&self, id: &str, _tar: &[u8]) -> Result<(), EngineError> {
+        self.call(|world, _| world.container(id).map(drop))
+    }
+
     async fn start(&self, id: &str) -> Result<(), EngineError> {
         self.call(|world, now| world.start(id, now))
     }

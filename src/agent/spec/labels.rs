@@ -24,6 +24,8 @@ pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 /// Compose's own version.
 pub const VERSION: &str = "com.docker.compose.version";
+/// The compose files, separated by commas; Compose 1 writes them as they were typed, relative to the folder.
+pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 /// Marks a recreate of compose v2 that is under way.
 const REPLACE: &str = "com.docker.compose.replace";
 
@@ -46,6 +48,11 @@ pub fn compose_labels(inspect: &Value) -> Map<String, Value> {
 /// A label's value, empty when it is not there.
 pub(super) fn label<'a>(inspect: &'a Value, key: &str) -> &'a str {
     text(inspect, &["Config", "Labels", key])
+}
+
+/// Whether compose's second generation made it: the first writes no image id.
+pub(super) fn by_compose_2(inspect: &Value) -> bool {
+    !label(inspect, IMAGE).is_empty()
 }
 
 /// The project's own labels: neither the image's, nor compose's, nor ours.

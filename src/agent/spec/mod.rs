@@ -9,13 +9,15 @@
 //! - [`settings`] and [`changed_keys`]: the project's own settings in one form, and what differs.
 //! - [`recreate`], [`recreate_recorded`]: the body of create for a new container, and the networks to connect.
 //! - [`obstacles`]: why a container cannot be swapped faithfully yet.
+//! - [`only_in_file`]: what no container tells, found in the compose file's text.
 //! - [`matches()`]: whether the engine made what was asked for.
 //!
 //! Known limits, all of them the engine's: a variable (or label) set to the very value of the image cannot be told
 //! from the image's own; a health check of which only a part is overridden is carried as a whole; a configured MAC
-//! address is not told by API 1.52 and later; hooks of a compose file are on no container; a secret or config that
-//! compose copied to a place outside `/run/secrets` looks like any file the program wrote.
+//! address is not told by API 1.52 and later; hooks of a compose file, and what compose copied to a place outside
+//! `/run/secrets`, are seen only where the file can be read.
 
+mod file;
 mod json;
 mod labels;
 mod matches;
@@ -29,12 +31,13 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use file::only_in_file;
 pub use labels::{
-    COMPOSE_PREFIX, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT, SERVICE, VERSION,
-    WORKING_DIR, compose_labels,
+    COMPOSE_PREFIX, CONFIG_FILES, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT,
+    SERVICE, VERSION, WORKING_DIR, compose_labels,
 };
 pub use matches::matches;
-pub use obstacles::{Surroundings, obstacles};
+pub use obstacles::{Surroundings, copied_files, obstacles};
 pub use peers::Peer;
 pub use recreate::{NewContainer, Recorded, Recreate, recreate, recreate_recorded};
 pub use settings::{changed_keys, mac_text, settings};

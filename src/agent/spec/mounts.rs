@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::json::{at, plain, strings, text};
+use super::labels::by_compose_2;
+use super::peers::{Peer, is_brought};
 
 /// One entry of `HostConfig.Binds`: `source:destination[:options]`.
 pub(super) struct Bind<'a> {
@@ -36,8 +38,9 @@ fn explicit(host: &Value) -> Vec<&str> {
 /// The mounts that the project names, in one form whichever compose made them, by destination.
 ///
 /// Anonymous volumes are left out: compose 1 carries each of them on as a bind, also those that only an earlier
-/// image declared, so they tell what happened before rather than what the project wants.
-pub(super) fn canonical(inspect: &Value) -> Map<String, Value> {
+/// image declared, and compose 2 writes those of the image down as mounts from the first recreate on; so they tell what
+/// happened before rather than what the project wants. Only what it wants without a source is told.
+pub(super) fn canonical(inspect: &Value, image: &Value) -> Map<String, Value> {
     let host = at(inspect, &["HostConfig"]);
     let mut mounts = Map::new();
     for entry in strings(at(host, &["Binds"])) {
@@ -56,9 +59,12 @@ pub(super) fn canonical(inspect: &Value) -> Map<String, Value> {
         let mut mount = mount.clone();
         let target = text(&mount, &["Target"]).to_owned();
         let source = text(&mount, &["Source"]);
-        if (source.is_empty() || is_made_name(source))
-            && let Some(object) = mount.as_object_mut()
-        {
+        let of_volume = text(&mount, &["Type"]) == "volume";
+        let made = of_volume && (source.is_empty() || is_made_name(source));
+        if made && at(image, &["Config", "Volumes"]).get(&target).is_some() {
+            continue;
+        }
+        if let (true, Some(object)) = (made, mount.as_object_mut()) {
             object.remove("Source"); // the name that the engine made for compose 2's anonymous volume
         }
         mounts.insert(target, plain(&mount).unwrap_or_default());
@@ -68,20 +74,23 @@ pub(super) fn canonical(inspect: &Value) -> Map<String, Value> {
 
 /// Puts anonymous volumes into a new container's `HostConfig`, by name: those of compose 2 (a mount without a
 /// source) and those behind the project's or the *new* image's `VOLUME`s. `present` is where they are taken from;
-/// what is not mounted there (its image did not declare it) is taken from the `recorded` container.
+/// what is not mounted there (its image did not declare it) is taken from the `recorded` container. What comes from
+/// another container by `volumes_from` comes so again.
 pub(super) fn carry(
     host: &mut Map<String, Value>,
     present: &Value,
     recorded: &Value,
     own_volumes: &Value,
     new_image: &Value,
+    peers: &[Peer],
 ) {
     let mut here: Vec<&Value> = Vec::new();
     for inspect in [present, recorded] {
         for mount in at(inspect, &["Mounts"]).as_array().into_iter().flatten() {
             let destination = text(mount, &["Destination"]);
             let known = here.iter().any(|m| text(m, &["Destination"]) == destination);
-            if text(mount, &["Type"]) == "volume" && !text(mount, &["Name"]).is_empty() && !known {
+            let is_volume = text(mount, &["Type"]) == "volume" && !text(mount, &["Name"]).is_empty();
+            if is_volume && !known && !is_brought(inspect, mount, peers) {
                 here.push(mount);
             }
         }
@@ -118,22 +127,38 @@ pub(super) fn carry(
     let asked = |destination: &str| {
         own_volumes.get(destination).is_some() || at(new_image, &["Config", "Volumes"]).get(destination).is_some()
     };
-    let mut carried: Vec<String> = here
+    let mut carried: Vec<&&Value> = here
         .iter()
         .filter(|m| {
             let destination = text(m, &["Destination"]);
             !taken.contains(&destination) && asked(destination)
         })
-        .map(|m| {
-            let mode = if m["RW"] == json!(false) { "ro" } else { "rw" };
-            format!("{}:{}:{mode}", text(m, &["Name"]), text(m, &["Destination"]))
-        })
         .collect();
-    carried.sort(); // Mounts come in random order before engine 29
-    if !carried.is_empty() {
-        let binds = host.entry("Binds").or_insert(Value::Null);
-        let mut all: Vec<Value> = binds.as_array().cloned().unwrap_or_default();
-        all.extend(carried.into_iter().map(Value::String));
-        *binds = Value::Array(all);
+    carried.sort_by_key(|m| text(m, &["Name"])); // Mounts come in random order before engine 29
+    if carried.is_empty() {
+        return;
     }
+    // Each generation of compose carries them on in its own words.
+    let (key, entries): (_, Vec<Value>) = if by_compose_2(recorded) {
+        ("Mounts", carried.into_iter().map(|m| as_mount(m)).collect())
+    } else {
+        ("Binds", carried.into_iter().map(|m| as_bind(m)).collect())
+    };
+    let list = host.entry(key).or_insert(Value::Null);
+    let mut all: Vec<Value> = list.as_array().cloned().unwrap_or_default();
+    all.extend(entries);
+    *list = Value::Array(all);
+}
+
+fn as_bind(mount: &Value) -> Value {
+    let mode = if mount["RW"] == json!(false) { "ro" } else { "rw" };
+    Value::String(format!("{}:{}:{mode}", text(mount, &["Name"]), text(mount, &["Destination"])))
+}
+
+fn as_mount(mount: &Value) -> Value {
+    let mut wanted = json!({"Type": "volume", "Source": mount["Name"], "Target": mount["Destination"]});
+    if mount["RW"] == json!(false) {
+        wanted["ReadOnly"] = json!(true);
+    }
+    wanted
 }

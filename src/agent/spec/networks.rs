@@ -11,7 +11,11 @@ pub(super) const ALL_IN_CREATE: (u32, u32) = (1, 44);
 /// What the project asked for of one endpoint: never addresses, ids or a generated MAC.
 pub(super) fn endpoint(inspect: &Value, endpoint: &Value) -> Map<String, Value> {
     let mut own = Map::new();
-    for key in ["IPAMConfig", "Links", "DriverOpts"] {
+    // An empty one is not the same as none to whoever compares inspects.
+    if endpoint["IPAMConfig"].is_object() {
+        own.insert("IPAMConfig".to_owned(), endpoint["IPAMConfig"].clone());
+    }
+    for key in ["Links", "DriverOpts"] {
         put(&mut own, key, endpoint[key].clone());
     }
     if endpoint["GwPriority"].as_i64().is_some_and(|p| p != 0) {

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use super::json::{at, entries, strings, text};
+use super::json::{at, entries, text};
 use super::labels::{NUMBER, ONEOFF, PROJECT, SERVICE, label};
 use super::networks::primary;
 use super::own::joined;
-use super::peers::{MODES, Peer, translate};
+use super::peers::{MODES, Peer, translate, volumes_from};
 use super::settings::wreck_of;
 
 /// What stands around the container in question.
@@ -22,13 +22,16 @@ pub struct Surroundings<'a> {
 /// Where compose copies secrets to that have no file to mount.
 const SECRETS: &str = "/run/secrets/";
 
+/// Longest path of one that can be carried as a file (`agent/copied.rs`).
+const SECRET_PATH_MAX: usize = 99;
+
 /// Every reason why this container must not be swapped now; empty = it can be.
 /// `changes` is `GET /containers/{id}/changes`, an array or null.
 pub fn obstacles(inspect: &Value, image: &Value, changes: &Value, around: Surroundings<'_>) -> Vec<String> {
     let mut found = identity(inspect, around);
     found.extend(state(inspect));
     found.extend(uncarried(inspect, image, around.peers));
-    found.extend(copied_files(inspect, changes));
+    found.extend(uncopied(inspect, changes));
     found.extend(dependants(inspect, around.peers));
     found
 }
@@ -116,10 +119,10 @@ pub(super) fn uncarried(inspect: &Value, image: &Value, peers: &[Peer]) -> Vec<S
             "{name} runs with --rm: stopped, it is gone, and there is no way back. Start the service with `docker compose up -d`."
         ));
     }
-    if !strings(at(host, &["VolumesFrom"])).is_empty() {
+    if volumes_from(inspect, peers).is_err() {
         found.push(format!(
-            "{name} takes volumes from another container (volumes_from), which is not carried over yet. \
-             Name the volumes in the compose file instead."
+            "{name} takes volumes from another container (volumes_from), and none of the project is that one (any more). \
+             Run `docker compose up -d` so that it points at today's container."
         ));
     }
     for (key, option) in MODES.iter().zip(["network_mode", "pid", "ipc"]) {
@@ -145,28 +148,31 @@ pub(super) fn left_network(mode: &str) -> String {
     )
 }
 
-/// Secrets that compose copied into the container instead of mounting them.
-fn copied_files(inspect: &Value, changes: &Value) -> Vec<String> {
+/// Paths of the secrets that compose copied into the container instead of mounting them. `changes` as in [`obstacles`].
+pub fn copied_files(inspect: &Value, changes: &Value) -> Vec<String> {
     /// `Kind` of an added file in `changes`.
     const ADDED: u64 = 1;
     // A mounted secret leaves its mount point in the layer: that one is carried by the mount.
     let mounted: Vec<&str> =
         at(inspect, &["Mounts"]).as_array().into_iter().flatten().map(|m| text(m, &["Destination"])).collect();
+    let added = changes.as_array().into_iter().flatten().filter(|change| change["Kind"].as_u64() == Some(ADDED));
+    let secrets = added.map(|change| text(change, &["Path"])).filter(|path| path.starts_with(SECRETS));
+    secrets.filter(|path| !mounted.contains(path)).map(str::to_owned).collect()
+}
+
+/// Secrets that were copied, where they cannot be copied again.
+fn uncopied(inspect: &Value, changes: &Value) -> Vec<String> {
     let name = name(inspect);
-    changes
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|change| change["Kind"].as_u64() == Some(ADDED))
-        .map(|change| text(change, &["Path"]))
-        .filter(|path| path.starts_with(SECRETS) && !mounted.contains(path))
-        .map(|path| {
-            format!(
-                "compose copied the secret {path} into {name}; it is in no setting and would be lost. \
-                 Give the secret a `file:` in the compose file, or roll back with `docker compose up -d`."
-            )
-        })
-        .collect()
+    let read_only = at(inspect, &["HostConfig", "ReadonlyRootfs"]) == &Value::Bool(true);
+    let lost = copied_files(inspect, changes).into_iter().filter(|path| read_only || path.len() > SECRET_PATH_MAX);
+    lost.map(|path| {
+        format!(
+            "compose copied the secret {path} into {name}, which {}, so it cannot be copied again. \
+             Give the secret a `file:` in the compose file, or roll back with `docker compose up -d`.",
+            if read_only { "has a read-only root" } else { "is a path of too many letters" }
+        )
+    })
+    .collect()
 }
 
 /// Containers that use this one: they would point at a container that is gone.

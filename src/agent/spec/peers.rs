@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{at, strings, text};
+use super::json::{at, is_empty, strings, text};
 use super::labels::{ONEOFF, SERVICE, label};
 use super::own::joined;
 
@@ -22,6 +22,8 @@ pub struct Peer {
     pub former: Vec<String>,
     /// Ids or names of the containers whose namespaces or volumes it uses.
     pub uses: Vec<String>,
+    /// What it has mounted: destination, and the volume's name or the folder on the host.
+    pub mounts: Vec<(String, String)>,
 }
 
 /// `HostConfig` keys that can hold `container:<id>`.
@@ -34,6 +36,7 @@ impl Peer {
         let modes = MODES.iter().filter_map(|key| joined(text(host, &[key])));
         let volumes = strings(at(host, &["VolumesFrom"]));
         let volumes = volumes.into_iter().filter_map(|entry| entry.split(':').next());
+        let mounts = at(inspect, &["Mounts"]).as_array().into_iter().flatten();
         Self {
             id: text(inspect, &["Id"]).to_owned(),
             name: text(inspect, &["Name"]).trim_start_matches('/').to_owned(),
@@ -41,6 +44,7 @@ impl Peer {
             oneoff: label(inspect, ONEOFF) == "True",
             former: Vec::new(),
             uses: modes.chain(volumes).map(str::to_owned).collect(),
+            mounts: mounts.map(|m| (text(m, &["Destination"]).to_owned(), what_is_mounted(m).to_owned())).collect(),
         }
     }
 
@@ -54,4 +58,34 @@ impl Peer {
 pub(super) fn translate(mode: &str, peers: &[Peer]) -> Option<String> {
     let wanted = joined(mode)?;
     peers.iter().find(|p| p.is(wanted)).map(|p| format!("container:{}", p.id))
+}
+
+/// A volume's name, or the folder of the host.
+fn what_is_mounted(mount: &Value) -> &str {
+    let name = text(mount, &["Name"]);
+    if name.is_empty() { text(mount, &["Source"]) } else { name }
+}
+
+/// The containers that `VolumesFrom` names, each with its entry as it has to be today; `Err` when one of them is none
+/// of the project (any more).
+pub(super) fn volumes_from<'a>(inspect: &Value, peers: &'a [Peer]) -> Result<Vec<(&'a Peer, String)>, ()> {
+    let entries = strings(at(inspect, &["HostConfig", "VolumesFrom"])).into_iter();
+    let today = |entry: &str| {
+        let (named, mode) = entry.split_once(':').map_or((entry, None), |(named, mode)| (named, Some(mode)));
+        let peer = peers.iter().find(|p| p.is(named))?;
+        // A name stays a name: it is today's container's already.
+        let named = if named.trim_start_matches('/') == peer.name { named } else { &peer.id };
+        Some((peer, mode.map_or(named.to_owned(), |mode| format!("{named}:{mode}"))))
+    };
+    entries.map(|entry| today(entry).ok_or(())).collect()
+}
+
+/// Whether this mount of the container is there because of `volumes_from`: it comes again by itself.
+pub(super) fn is_brought(inspect: &Value, mount: &Value, peers: &[Peer]) -> bool {
+    if is_empty(at(inspect, &["HostConfig", "VolumesFrom"])) {
+        return false;
+    }
+    let (destination, what) = (text(mount, &["Destination"]), what_is_mounted(mount));
+    let from = volumes_from(inspect, peers).unwrap_or_default();
+    from.iter().flat_map(|(peer, _)| &peer.mounts).any(|(at, of)| at == destination && of == what)
 }

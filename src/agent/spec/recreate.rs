@@ -6,7 +6,7 @@ use super::json::{at, entries, is_empty, put, strings, text};
 use super::labels::{compose_labels, new_compose_labels, project_labels};
 use super::networks::{ALL_IN_CREATE, configured_mac, endpoints, link, primary};
 use super::own::{joined, own_config};
-use super::peers::{MODES, Peer, translate};
+use super::peers::{MODES, Peer, translate, volumes_from};
 use super::{mounts, obstacles};
 
 /// What a new container is made from: today's settings, another image (decision 22).
@@ -169,7 +169,12 @@ impl Build<'_> {
         host.remove("Links");
         put(&mut host, "Links", json!(links));
         host.insert("RestartPolicy".to_owned(), self.restart.clone());
-        mounts::carry(&mut host, self.present, self.from, own_volumes, self.image);
+        let from: Vec<String> =
+            volumes_from(self.from, self.peers).into_iter().flatten().map(|(_, entry)| entry).collect();
+        if !from.is_empty() {
+            host.insert("VolumesFrom".to_owned(), json!(from));
+        }
+        mounts::carry(&mut host, self.present, self.from, own_volumes, self.image, self.peers);
         host
     }
 

@@ -19,6 +19,9 @@ const ELSEWHERE: [&str; 7] =
 /// `HostConfig` keys whose zero or false is not the same as unset.
 const ZERO_COUNTS: [&str; 2] = ["MemorySwappiness", "Init"];
 
+/// `HostConfig` lists whose order says nothing: compose 2 writes them down as they come out of a map.
+const UNORDERED: [&str; 2] = ["Ulimits", "ExtraHosts"];
+
 /// The project's settings of a container: its inspect minus what came from its image and what the engine made.
 /// Two containers of one service with different images have equal settings when only the image was changed.
 ///
@@ -36,7 +39,7 @@ pub fn settings(inspect: &Value, image: &Value) -> Value {
     put(&mut all, "labels", Value::Object(project_labels(inspect, image)));
 
     config.remove("Volumes"); // compose 1 lists every mount there; the named ones are told below
-    put(&mut all, "mounts", Value::Object(mounts::canonical(inspect)));
+    put(&mut all, "mounts", Value::Object(mounts::canonical(inspect, image)));
 
     let networks: Map<String, Value> = endpoints(inspect)
         .into_iter()
@@ -79,12 +82,19 @@ pub fn settings(inspect: &Value, image: &Value) -> Value {
     for (key, value) in entries(host).filter(|(key, _)| !ELSEWHERE.contains(&key.as_str())) {
         let kept = if value.as_str().and_then(own::joined).is_some() {
             Some(json!("container")) // the id is another one after each recreate of that service
+        } else if key == "VolumesFrom" {
+            let modes = strings(value).into_iter().map(|e| e.split_once(':').map_or("", |(_, mode)| mode));
+            plain(&json!(modes.collect::<Vec<_>>())) // likewise
         } else if ZERO_COUNTS.contains(&key.as_str()) {
             Some(value.clone())
         } else {
             plain(value)
         };
-        put(&mut rest, key, kept.unwrap_or_default());
+        let mut kept = kept.unwrap_or_default();
+        if let (true, Some(list)) = (UNORDERED.contains(&key.as_str()), kept.as_array_mut()) {
+            list.sort_by_key(ToString::to_string);
+        }
+        put(&mut rest, key, kept);
     }
     put(&mut all, "host", Value::Object(rest));
     Value::Object(all)

@@ -134,15 +134,23 @@ fn scaled_services_and_containers_that_lean_on_this_one_are_told() {
 }
 
 #[test]
-fn secrets_that_compose_copied_are_told_and_mounted_ones_are_not() {
+fn secrets_that_compose_copied_are_known_and_told_where_they_cannot_be_copied_again() {
     let changes = json!([{"Path": "/run/secrets", "Kind": 1}, {"Path": "/run/secrets/mounted", "Kind": 1},
         {"Path": "/run/secrets/copied", "Kind": 1}, {"Path": "/run/secrets/deleted", "Kind": 2}]);
     let mount = |o: &mut Value| {
         o["Mounts"].as_array_mut().unwrap().push(json!({"Type": "bind", "Destination": "/run/secrets/mounted"}));
     };
-    let found = told(mount, &changes, Surroundings::default());
+    let mut old = old();
+    mount(&mut old);
+    assert_eq!(copied_files(&old, &changes), ["/run/secrets/copied"]);
+    assert_eq!(told(mount, &changes, Surroundings::default()), Vec::<String>::new(), "it is carried as a file");
+    let read_only = |o: &mut Value| {
+        mount(o);
+        o["HostConfig"]["ReadonlyRootfs"] = json!(true);
+    };
+    let found = told(read_only, &changes, Surroundings::default());
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("/run/secrets/copied"), "{found:?}");
+    assert!(found[0].contains("/run/secrets/copied") && found[0].contains("read-only"), "{found:?}");
 }
 
 #[test]
