@@ -25,7 +25,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::docker_events::{Listener, PROJECT_LABEL};
 use super::docker_raw::{Endpoint, answered, causes, encoded, refusal};
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, Heard};
+use super::login::Login;
 use super::{EngineFacts, StoreKind};
 use crate::domain::names::ProjectName;
 
@@ -294,6 +295,30 @@ impl Engine for DockerEngine {
         let image = no_steps_up(image)?;
         let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
         self.call(CHANGE_LIMIT, |docker| async move { docker.tag_image(&image, Some(options)).await }).await
+    }
+
+    async fn untag(&self, reference: &str) -> Result<(), EngineError> {
+        let path = format!("/images/{}?force=false", no_steps_up(reference)?);
+        match self.endpoint.send(Method::DELETE, &path, None, CHANGE_LIMIT).await {
+            Err(EngineError::NotFound(_)) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn distribution(
+        &self,
+        reference: &str,
+        login: Option<&Login>,
+        limit: Duration,
+    ) -> Result<Value, EngineError> {
+        self.endpoint.distribution(&no_steps_up(reference)?, login, limit).await
+    }
+
+    async fn pull(&self, digest: &str, login: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError> {
+        match digest.split_once('@') {
+            Some((repository, hash)) => self.endpoint.pull(repository, hash, login, heard).await,
+            None => Err(not_a_name(digest)),
+        }
     }
 
     fn hints(&self) -> broadcast::Receiver<ProjectName> {

@@ -94,7 +94,10 @@ impl Endpoint {
         }
     }
 
-    async fn reach<S>(&self, connecting: impl Future<Output = std::io::Result<S>>) -> Result<S, EngineError> {
+    pub(super) async fn reach<S>(
+        &self,
+        connecting: impl Future<Output = std::io::Result<S>>,
+    ) -> Result<S, EngineError> {
         match timeout(CONNECT_LIMIT, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(why)) => Err(self.unreachable(&why)),

@@ -7,6 +7,7 @@
 pub mod conductor;
 pub mod core;
 pub mod intake;
+pub mod keeper;
 pub mod lookup;
 pub mod narrator;
 pub mod queries;

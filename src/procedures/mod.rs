@@ -10,3 +10,5 @@ pub mod driver;
 #[cfg(test)]
 mod explorer;
 pub mod planner;
+pub mod prune;
+mod pulling;

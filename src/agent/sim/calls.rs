@@ -10,7 +10,8 @@ use super::SimEngine;
 use super::container::Status;
 use super::world::World;
 use crate::agent::EngineFacts;
-use crate::agent::engine::{Engine, EngineError};
+use crate::agent::engine::{Engine, EngineError, Heard};
+use crate::agent::login::Login;
 use crate::domain::names::ProjectName;
 
 impl SimEngine {
@@ -132,6 +133,35 @@ impl Engine for SimEngine {
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
         self.call(|world, _| world.images.tag(image, repository, tag))
+    }
+
+    async fn untag(&self, reference: &str) -> Result<(), EngineError> {
+        self.call(|world, _| {
+            let used: std::collections::BTreeMap<String, _> = super::uses(world);
+            match world.images.remove(reference, false, |id| used.get(id).copied()) {
+                Err(EngineError::NotFound(_)) => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    async fn distribution(&self, reference: &str, _: Option<&Login>, _: Duration) -> Result<Value, EngineError> {
+        self.call(|world, _| world.registry.has(reference).map(|_| serde_json::json!({})))
+    }
+
+    async fn pull(&self, digest: &str, _: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError> {
+        let image = self.call(|world, _| {
+            let image = world.registry.has(digest)?.clone();
+            if world.disk_full {
+                return Err(super::refused(500, "write /var/lib/docker/tmp: no space left on device"));
+            }
+            Ok(image)
+        })?;
+        heard(5_000_000, 5_000_000);
+        self.call(|world, _| {
+            world.images.pulled(image);
+            Ok(())
+        })
     }
 
     fn hints(&self) -> broadcast::Receiver<ProjectName> {

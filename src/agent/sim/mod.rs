@@ -12,6 +12,7 @@ mod compose;
 mod container;
 mod create;
 mod images;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -27,6 +28,7 @@ use tokio::sync::broadcast;
 pub use behaviour::Behaviour;
 pub use compose::{ComposeService, Generation};
 pub use images::NewImage;
+pub use registry::RegistryMood;
 
 use super::engine::EngineError;
 use super::{EngineFacts, StoreKind};
@@ -122,6 +124,23 @@ impl SimEngine {
             let known = known.ok_or_else(|| EngineError::NotFound(format!("no such service: {service}")))?;
             world.compose(&ComposeService { image: image.to_owned(), ..known }, now)
         })
+    }
+
+    /// `docker push` to the simulated registry, under a repository; gives `repository@sha256:…`.
+    ///
+    /// # Errors
+    /// `NotFound` for the image.
+    pub fn push(&self, image: &str, repository: &str) -> Result<String, EngineError> {
+        self.with(|world, _| {
+            let (digest, image) = world.images.pushed(image, repository)?;
+            world.registry.keep(&digest, image);
+            Ok(digest)
+        })
+    }
+
+    /// How the simulated registry answers from now on.
+    pub fn set_registry(&self, mood: RegistryMood) {
+        self.with(|world, _| world.registry.mood = mood);
     }
 
     /// Makes sure that a network is there; gives its id.

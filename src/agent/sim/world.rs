@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::compose::ComposeService;
 use super::container::{Container, Status};
 use super::images::{Images, Use};
+use super::registry::Registry;
 use super::{create, hex_id, refused};
 use crate::agent::EngineFacts;
 use crate::agent::engine::EngineError;
@@ -33,6 +34,7 @@ pub(super) struct World {
     pub(super) composed: BTreeMap<(String, String), ComposeService>,
     /// Projects to be hinted at after the call.
     pub(super) moved: BTreeSet<String>,
+    pub(super) registry: Registry,
     serial: u64,
 }
 
@@ -50,6 +52,7 @@ impl World {
             networks: networks.collect(),
             composed: BTreeMap::new(),
             moved: BTreeSet::new(),
+            registry: Registry::default(),
             serial: 100,
         }
     }
