@@ -25,7 +25,7 @@ use sternway::domain::names::{HostName, ServiceName, Target};
 use sternway::domain::plan::HealthCheck;
 use sternway::domain::release::History;
 use sternway::domain::run::RunState;
-use sternway::store::SharedLog;
+use sternway::store::{Log, SharedLog};
 use sternway::store::memory::MemoryLog;
 
 /// Longest that anything may take, in simulated time.
@@ -81,6 +81,8 @@ pub struct Night {
     pub chat: Arc<SimChat>,
     /// More lines for the config.
     pub more_config: String,
+    /// More lines for the table `[sternway]` of the config.
+    pub of_sternway: String,
     /// Amal has left the team: the config does not know them any more.
     pub without_amal: bool,
 }
@@ -137,6 +139,7 @@ impl Night {
             engine,
             folder,
             more_config: String::new(),
+            of_sternway: String::new(),
             without_amal: false,
         }
     }
@@ -180,6 +183,7 @@ impl Night {
 store = "{folder}/store"
 agent = "{folder}/agent"
 socket = "{folder}/socket"
+{of_sternway}
 
 {amal}
 [[person]]
@@ -209,6 +213,7 @@ proxies = [{{ service = "web", signal = "HUP" }}]
 "#,
             folder = self.folder.path().display(),
             more = self.more_config,
+            of_sternway = self.of_sternway,
             amal = if self.without_amal { "" } else { AMAL_IN_CONFIG },
         );
         Config::parse("night.toml", &text)
@@ -296,6 +301,16 @@ proxies = [{{ service = "web", signal = "HUP" }}]
         bot.add_mouth(Arc::clone(&self.chat) as _);
         bot.open_doors();
         Living { bot, log, chat: Arc::clone(&self.chat), clock: Arc::clone(&self.clock) }
+    }
+
+    /// Id of the newest run.
+    pub fn log_newest(&self) -> RunId {
+        self.log_newest_id().expect("somebody asked for something")
+    }
+
+    /// The same, when there is one.
+    pub fn log_newest_id(&self) -> Option<RunId> {
+        Log::runs(self.log.as_ref(), 1).unwrap().first().map(|r| r.id)
     }
 
     /// The image string of the container that runs the API now, and whether it answers.

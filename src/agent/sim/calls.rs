@@ -151,7 +151,7 @@ impl Engine for SimEngine {
 
     async fn pull(&self, digest: &str, _: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError> {
         let image = self.call(|world, _| {
-            let image = world.registry.has(digest)?.clone();
+            let image = world.registry.give(digest)?.clone();
             if world.disk_full {
                 return Err(super::refused(500, "write /var/lib/docker/tmp: no space left on device"));
             }

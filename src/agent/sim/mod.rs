@@ -269,6 +269,12 @@ impl SimEngine {
         });
     }
 
+    /// Somebody switches the engine to its other image store: containers and images of the former one are hidden, and
+    /// seen again after switching back; networks stay.
+    pub fn switch_store(&self) {
+        self.with(|world, _| world.switch_store());
+    }
+
     /// While `true`, stop and remove work; create, start, rename and update fail (docker-facts section 4).
     pub fn set_disk_full(&self, full: bool) {
         self.with(|world, _| world.disk_full = full);

@@ -21,8 +21,14 @@ pub enum RegistryMood {
     Locked,
     /// Too much was asked.
     Limited,
+    /// It has the manifests and gives no layers: too much was asked.
+    LimitedLate,
     /// Everything was deleted.
     Empty,
+}
+
+fn limited() -> EngineError {
+    refused(500, "toomanyrequests: You have reached your pull rate limit.")
 }
 
 #[derive(Debug, Default)]
@@ -36,17 +42,21 @@ impl Registry {
         self.images.insert(digest.to_owned(), image);
     }
 
+    /// What a pull gets, late in its stream.
+    pub(super) fn give(&self, digest: &str) -> Result<&Image, EngineError> {
+        let image = self.has(digest)?;
+        if self.mood == RegistryMood::LimitedLate { Err(limited()) } else { Ok(image) }
+    }
+
     pub(super) fn has(&self, digest: &str) -> Result<&Image, EngineError> {
         match self.mood {
-            RegistryMood::Well => {}
+            RegistryMood::Well | RegistryMood::LimitedLate => {}
             RegistryMood::Down => {
                 return Err(refused(500, "Get http://registry.example/v2/: dial tcp: connect: connection refused"));
             }
             RegistryMood::Silent => return Err(refused(504, "nothing came for 15 s: timed out")),
             RegistryMood::Locked => return Err(refused(401, "unauthorized: authentication required")),
-            RegistryMood::Limited => {
-                return Err(refused(500, "toomanyrequests: You have reached your pull rate limit."));
-            }
+            RegistryMood::Limited => return Err(limited()),
             RegistryMood::Empty => return Err(EngineError::NotFound("manifest unknown: manifest unknown".to_owned())),
         }
         self.images.get(digest).ok_or_else(|| EngineError::NotFound("manifest unknown: manifest unknown".to_owned()))

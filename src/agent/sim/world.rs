@@ -12,7 +12,7 @@ use super::container::{Container, Status};
 use super::images::{Images, Use};
 use super::registry::Registry;
 use super::{create, hex_id, refused};
-use crate::agent::EngineFacts;
+use crate::agent::{EngineFacts, StoreKind};
 use crate::agent::engine::EngineError;
 use crate::domain::names::ProjectName;
 
@@ -35,6 +35,8 @@ pub(super) struct World {
     /// Projects to be hinted at after the call.
     pub(super) moved: BTreeSet<String>,
     pub(super) registry: Registry,
+    /// What the other image store has.
+    hidden: (Images, Vec<Container>),
     serial: u64,
 }
 
@@ -53,8 +55,18 @@ impl World {
             composed: BTreeMap::new(),
             moved: BTreeSet::new(),
             registry: Registry::default(),
+            hidden: Default::default(),
             serial: 100,
         }
+    }
+
+    pub(super) fn switch_store(&mut self) {
+        std::mem::swap(&mut self.images, &mut self.hidden.0);
+        std::mem::swap(&mut self.containers, &mut self.hidden.1);
+        self.facts.store = match self.facts.store {
+            StoreKind::GraphDriver => StoreKind::Containerd,
+            StoreKind::Containerd => StoreKind::GraphDriver,
+        };
     }
 
     pub(super) fn next_serial(&mut self) -> u64 {
