@@ -123,10 +123,7 @@ fn whole_plan(text: &str, n: u32) -> Event {
         ),
         step(
             StepAction::ReleasePins { service: service("api"), images: vec![image('a', "1.4")] },
-            Undo::Action(Box::new(StepAction::KeepPins {
-                service: service("api"),
-                images: vec![image('a', "1.4")],
-            })),
+            Undo::Action(Box::new(StepAction::KeepPins { service: service("api"), images: vec![image('a', "1.4")] })),
         ),
         step(
             StepAction::ResolveRun { run: RunId(Position(7)), way: WayOut::Accept, head: "cd".repeat(32) },

@@ -60,6 +60,7 @@ impl Scene {
         let inspect = real.engine().image(&reference).await.unwrap().unwrap();
         let handles = fingerprint::handles(&inspect, &reference).unwrap();
         let digest = registry.push(&real, &reference, "shop/api").await;
+        real.remove_image(&registry.pushed("shop/api")).await;
         real.remove_image(&reference).await;
         let image = ImageChoice { fingerprint: handles.fingerprint, image: handles.image, reference };
         let scene =

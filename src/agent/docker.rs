@@ -19,6 +19,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt, TryFutureExt, try_join};
 use hyper::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -295,6 +296,19 @@ impl Engine for DockerEngine {
         let image = no_steps_up(image)?;
         let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
         self.call(CHANGE_LIMIT, |docker| async move { docker.tag_image(&image, Some(options)).await }).await
+    }
+
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        let facts = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await?;
+        // Until the engine's own now: it tells what it remembers and ends, whatever the time is here.
+        let until: Timestamp = facts
+            .system_time
+            .and_then(|time| time.parse().ok())
+            .ok_or_else(|| EngineError::NoAnswer("it does not tell its time".to_owned()))?;
+        if until <= since {
+            return Ok(Vec::new());
+        }
+        self.endpoint.past_starts(&format!("{PROJECT_LABEL}={project}"), since, until, LOOK_LIMIT).await
     }
 
     async fn untag(&self, reference: &str) -> Result<(), EngineError> {

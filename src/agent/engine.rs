@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
@@ -62,6 +63,11 @@ pub trait Engine: Send + Sync + 'static {
     async fn images(&self) -> Result<Vec<Value>, EngineError>;
     /// Runs a command inside a running container without a TTY and gives its exit code.
     async fn exec(&self, id: &str, command: &[String], limit_ms: u64) -> Result<i64, EngineError>;
+
+    /// What the engine still remembers of starts of a Compose project's containers since then, oldest first, as raw
+    /// events (`GET /events?since=…&until=…`). It remembers its last 256 events of every kind, health checks included,
+    /// and none from before its own start.
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError>;
 
     /// `POST /containers/create?name=`; gives the id. The body is create's own JSON (Config fields on top level,
     /// `HostConfig`, `NetworkingConfig`).

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
@@ -186,6 +187,10 @@ impl<E: Engine + ?Sized> Engine for FaultyEngine<E> {
     async fn images(&self) -> Result<Vec<Value>, EngineError> {
         self.alive().await;
         self.inner.images().await
+    }
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.alive().await;
+        self.inner.past_starts(project, since).await
     }
     async fn distribution(
         &self,

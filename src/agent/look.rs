@@ -1,5 +1,6 @@
 //! Eyes of the host's agent: the project as it is, recorded as it is looked at.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::engine::Engine;
@@ -9,7 +10,8 @@ use super::operation::{Operation, Phase};
 use super::spec::{self, Peer, Surroundings};
 use super::swap::only_one;
 use super::{
-    ContainerFacts, Holdings, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint, raw,
+    ContainerFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts, ServiceFacts, StackFacts,
+    fingerprint, raw,
 };
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
@@ -173,6 +175,11 @@ impl<E: Engine> Inspect for HostAgent<E> {
 
     async fn pullable(&self, digest: &str) -> Result<Result<(), String>, LookError> {
         self.ask_registry(digest).await.map_err(look_error)
+    }
+
+    async fn past(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<PastStart>, LookError> {
+        self.allowed(project)?;
+        self.past_of(project, since).await.map_err(look_error)
     }
 
     async fn local_images(&self, repository: &str) -> Result<Vec<Handles>, LookError> {

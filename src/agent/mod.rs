@@ -25,6 +25,7 @@ mod look;
 mod marks;
 mod operate;
 pub mod operation;
+mod past;
 pub mod pinfile;
 mod pins;
 pub mod probe;
@@ -210,6 +211,17 @@ pub struct Holdings {
     pub other_tags: Vec<String>,
 }
 
+/// A start that the engine remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastStart {
+    /// The service whose container it was.
+    pub service: ServiceName,
+    /// What was started.
+    pub image: Handles,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// What stands at a pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinFacts {
@@ -253,6 +265,10 @@ pub trait Inspect: Send + Sync + 'static {
     /// Whether the registry of a `repository@sha256:…` would give it to this host's engine now. Asks for the manifest
     /// alone, within a limit. `Ok(Err(why))`: a sentence that says what is in the way.
     async fn pullable(&self, digest: &str) -> Result<Result<(), String>, LookError>;
+
+    /// Images that the project's services started since then, as far as the engine remembers and as far as it is certain
+    /// which image a name meant; oldest first. For what came and went while nobody looked.
+    async fn past(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<PastStart>, LookError>;
 
     /// Local images of a repository (for the first day, when nothing is on record), newest first.
     async fn local_images(&self, repository: &str) -> Result<Vec<Handles>, LookError>;

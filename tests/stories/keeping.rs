@@ -178,8 +178,7 @@ fn a_release_that_was_gone_back_to_counts_among_the_newest() {
         let run = pruned(bot).await;
         assert!(done(&run), "{}", bot.story());
         let history = bot.history();
-        let kept: Vec<&str> =
-            history.kept(2).iter().map(|r| r.handles.reference.rsplit(':').next().unwrap()).collect();
+        let kept: Vec<&str> = history.kept(2).iter().map(|r| r.handles.reference.rsplit(':').next().unwrap()).collect();
         // 1.0 runs; 1.3 is the newest beside it; 1.2 is where a rollback without a target would go.
         assert_eq!(kept, ["1.0", "1.3", "1.2"]);
     });

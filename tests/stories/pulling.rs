@@ -42,7 +42,10 @@ fn a_release_that_is_gone_is_pulled_first_and_kept_at_once() {
     });
     assert!(done(&run), "{:?}", run.status);
     let steps = &run.plan.as_ref().unwrap().plan.steps;
-    assert!(matches!(&steps[0].action, StepAction::PullImage { from, .. } if from.starts_with(REPOSITORY)), "{steps:?}");
+    assert!(
+        matches!(&steps[0].action, StepAction::PullImage { from, .. } if from.starts_with(REPOSITORY)),
+        "{steps:?}"
+    );
     assert!(night.engine.answers(API));
     // The next `up` finds the image by the digest that is pinned.
     assert!(night.pin().contains(&format!("API_IMAGE={REPOSITORY}@sha256:")), "{}", night.pin());
@@ -132,7 +135,10 @@ fn a_store_that_was_switched_under_us_is_an_alarm_and_nothing_counts_as_gone() {
     night.live(async |bot| {
         let history = bot.history();
         let status = answer(bot, BEN, "/status").await;
-        assert!(status.contains("ALARM: the engine's image store was switched from graph driver to containerd"), "{status}");
+        assert!(
+            status.contains("ALARM: the engine's image store was switched from graph driver to containerd"),
+            "{status}"
+        );
         let releases = answer(bot, BEN, "/releases api").await;
         assert!(releases.contains("hidden in the graph driver image store"), "{releases}");
         assert!(releases.contains("ALARM") && !releases.contains("gone from this host"), "{releases}");

@@ -25,8 +25,8 @@ use sternway::domain::names::{HostName, ServiceName, Target};
 use sternway::domain::plan::HealthCheck;
 use sternway::domain::release::History;
 use sternway::domain::run::RunState;
-use sternway::store::{Log, SharedLog};
 use sternway::store::memory::MemoryLog;
+use sternway::store::{Log, SharedLog};
 
 /// Longest that anything may take, in simulated time.
 pub const PATIENCE: Duration = Duration::from_secs(4 * 3_600);

@@ -74,6 +74,11 @@ impl RealRegistry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The tag that a push leaves on the engine.
+    pub(crate) fn pushed(&self, name: &str) -> String {
+        format!("{}/{name}:pushed", self.host())
+    }
+
     /// `docker push`; gives `repository@sha256:…`.
     pub(crate) async fn push(&self, engine: &RealEngine, image: &str, name: &str) -> String {
         let docker = engine.docker();
@@ -94,7 +99,6 @@ impl RealRegistry {
         }
         let pushed = docker.inspect_image(&format!("{repository}:pushed")).await.unwrap();
         let digest = pushed.repo_digests.unwrap().into_iter().find(|d| d.starts_with(&repository)).unwrap();
-        engine.remove_image(&format!("{repository}:pushed")).await;
         digest
     }
 
@@ -224,7 +228,8 @@ async fn serve(mut client: TcpStream, upstream: u16, mood: &Mutex<Mood>, layers:
     };
     if let Some(status) = refused {
         let code = if status.starts_with("429") { "TOOMANYREQUESTS" } else { "UNAVAILABLE" };
-        let body = format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"You have reached your pull rate limit\"}}]}}");
+        let body =
+            format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"You have reached your pull rate limit\"}}]}}");
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

@@ -135,6 +135,17 @@ impl Engine for SimEngine {
         self.call(|world, _| world.images.tag(image, repository, tag))
     }
 
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.call(|world, _| {
+            let since = i64::try_from(since.as_nanosecond()).unwrap_or_default();
+            let of_it = |e: &&Value| {
+                e["Actor"]["Attributes"]["com.docker.compose.project"] == project.as_str()
+                    && e["timeNano"].as_i64().is_some_and(|at| at >= since)
+            };
+            Ok(world.past.iter().filter(of_it).cloned().collect())
+        })
+    }
+
     async fn untag(&self, reference: &str) -> Result<(), EngineError> {
         self.call(|world, _| {
             let used: std::collections::BTreeMap<String, _> = super::uses(world);
