@@ -91,6 +91,14 @@ impl DockerEngine {
         answered(limit, make(docker).map_err(from_bollard)).await
     }
 
+    /// Events between then and the engine's own now: it tells what it remembers and ends, whatever the time is here.
+    async fn past(&self, filters: &Value, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        let info = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await?;
+        let until = info.system_time.and_then(|time| time.parse().ok());
+        let until = until.ok_or_else(|| EngineError::NoAnswer("it does not tell its time".to_owned()))?;
+        if until <= since { Ok(Vec::new()) } else { self.endpoint.past(filters, since, until, LOOK_LIMIT).await }
+    }
+
     async fn listed(&self, label: String) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("label", vec![label])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
@@ -299,16 +307,12 @@ impl Engine for DockerEngine {
     }
 
     async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
-        let facts = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await?;
-        // Until the engine's own now: it tells what it remembers and ends, whatever the time is here.
-        let until: Timestamp = facts
-            .system_time
-            .and_then(|time| time.parse().ok())
-            .ok_or_else(|| EngineError::NoAnswer("it does not tell its time".to_owned()))?;
-        if until <= since {
-            return Ok(Vec::new());
-        }
-        self.endpoint.past_starts(&format!("{PROJECT_LABEL}={project}"), since, until, LOOK_LIMIT).await
+        let label = format!("{PROJECT_LABEL}={project}");
+        self.past(&json!({"type": ["container"], "event": ["start"], "label": [label]}), since).await
+    }
+
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.past(&json!({"type": ["image"], "event": ["tag", "pull", "load", "import"]}), since).await
     }
 
     async fn untag(&self, reference: &str) -> Result<(), EngineError> {

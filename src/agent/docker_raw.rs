@@ -95,15 +95,15 @@ impl Endpoint {
         }
     }
 
-    /// `GET /events` of container starts with a label, between two moments; the stream ends by itself.
-    pub(super) async fn past_starts(
+    /// `GET /events` between two moments; the stream ends by itself.
+    pub(super) async fn past(
         &self,
-        label: &str,
+        filters: &Value,
         since: Timestamp,
         until: Timestamp,
         limit: Duration,
     ) -> Result<Vec<Value>, EngineError> {
-        let filters = serde_json::json!({"type": ["container"], "event": ["start"], "label": [label]}).to_string();
+        let filters = filters.to_string();
         let moment = |at: Timestamp| format!("{}.{:09}", at.as_second(), at.subsec_nanosecond());
         let path =
             format!("/events?since={}&until={}&filters={}", moment(since), moment(until), query_encoded(&filters));

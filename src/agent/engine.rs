@@ -69,6 +69,9 @@ pub trait Engine: Send + Sync + 'static {
     /// and none from before its own start.
     async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError>;
 
+    /// What it remembers of images that were given a name since then: tagged, pulled, loaded, imported.
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError>;
+
     /// `POST /containers/create?name=`; gives the id. The body is create's own JSON (Config fields on top level,
     /// `HostConfig`, `NetworkingConfig`).
     async fn create(&self, name: &str, body: &Value) -> Result<String, EngineError>;

@@ -192,6 +192,10 @@ impl<E: Engine + ?Sized> Engine for FaultyEngine<E> {
         self.alive().await;
         self.inner.past_starts(project, since).await
     }
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.alive().await;
+        self.inner.past_names(since).await
+    }
     async fn distribution(
         &self,
         reference: &str,

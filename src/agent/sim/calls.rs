@@ -132,7 +132,7 @@ impl Engine for SimEngine {
     }
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
-        self.call(|world, _| world.images.tag(image, repository, tag))
+        self.call(|world, now| world.tag(image, repository, tag, now))
     }
 
     async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
@@ -142,6 +142,14 @@ impl Engine for SimEngine {
                 e["Actor"]["Attributes"]["com.docker.compose.project"] == project.as_str()
                     && e["timeNano"].as_i64().is_some_and(|at| at >= since)
             };
+            Ok(world.past.iter().filter(of_it).cloned().collect())
+        })
+    }
+
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.call(|world, _| {
+            let since = i64::try_from(since.as_nanosecond()).unwrap_or_default();
+            let of_it = |e: &&Value| e["Type"] == "image" && e["timeNano"].as_i64().is_some_and(|at| at >= since);
             Ok(world.past.iter().filter(of_it).cloned().collect())
         })
     }

@@ -86,6 +86,7 @@ impl SimEngine {
     pub fn add_image(&self, image: NewImage) -> String {
         self.with(|world, now| {
             let serial = world.next_serial();
+            world.named(&image.reference, now);
             world.images.add(image, serial, now)
         })
     }
@@ -185,7 +186,7 @@ impl SimEngine {
     /// `NotFound` for the image.
     pub fn retag(&self, reference: &str, image: &str) -> Result<(), EngineError> {
         let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
-        self.with(|world, _| world.images.tag(image, repository, tag))
+        self.with(|world, now| world.tag(image, repository, tag, now))
     }
 
     /// From its next start on the program in an image behaves otherwise, as one whose surroundings have changed.

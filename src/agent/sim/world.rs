@@ -73,10 +73,25 @@ impl World {
         }
         attributes["image"] = container.config["Image"].clone();
         attributes["name"] = json!(container.name);
+        let actor = json!({"ID": container.id, "Attributes": attributes});
+        self.happened("container", "start", actor, now);
+    }
+
+    /// An image got a name.
+    pub(super) fn named(&mut self, reference: &str, now: Timestamp) {
+        self.happened("image", "tag", json!({"ID": "sha256:", "Attributes": {"name": reference}}), now);
+    }
+
+    pub(super) fn tag(&mut self, image: &str, repository: &str, tag: &str, now: Timestamp) -> Result<(), EngineError> {
+        self.images.tag(image, repository, tag)?;
+        self.named(&format!("{repository}:{tag}"), now);
+        Ok(())
+    }
+
+    fn happened(&mut self, kind: &str, action: &str, actor: Value, now: Timestamp) {
         let nanos = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
         self.past.push_back(json!({
-            "Type": "container", "Action": "start", "status": "start", "id": container.id,
-            "Actor": {"ID": container.id, "Attributes": attributes}, "scope": "local",
+            "Type": kind, "Action": action, "status": action, "Actor": actor, "scope": "local",
             "time": now.as_second(), "timeNano": nanos
         }));
         if self.past.len() > EVENTS_KEPT {
