@@ -66,7 +66,8 @@ pub fn kind(error: &EngineError) -> No {
         "no route to host",
         "network is unreachable",
         "connection reset",
-        "eof",
+        ": eof",
+        "unexpected eof",
         "502 bad gateway",
         "503 service unavailable",
         "temporary failure in name resolution",
@@ -81,6 +82,7 @@ pub fn kind(error: &EngineError) -> No {
         "authentication required",
         "no basic auth",
         "access denied",
+        "is denied",
         "denied:",
         "forbidden",
     ]) || matches!(status, 401 | 403)

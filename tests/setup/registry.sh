@@ -15,6 +15,9 @@ say() { printf 'registry: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 [ "${1:-}" = ensure ] || { say "usage: registry.sh ensure"; exit 64; }
+# Two suites may ask at once.
+exec 9>"${TMPDIR:-/tmp}/sternway-registry.lock"
+flock 9
 missing=
 have docker-registry || missing="docker-registry"
 have htpasswd || missing="$missing apache2-utils"

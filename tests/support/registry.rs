@@ -32,7 +32,9 @@ impl RealRegistry {
     /// One that listens, behind this password. `None`, loudly, where it cannot be installed; fails where `CI` is set.
     pub(crate) async fn start(password: &str) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/registry.sh");
-        let ready = Command::new(script).arg("ensure").stdin(Stdio::null()).status().is_ok_and(|s| s.success());
+        static READY: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        let ensure = || Command::new(script).arg("ensure").stdin(Stdio::null()).status().is_ok_and(|s| s.success());
+        let ready = *READY.get_or_init(ensure);
         if !ready {
             assert!(std::env::var_os("CI").is_none(), "CI must run the registry suite");
             eprintln!("SKIPPED: no registry to test against (tests/setup/registry.sh says why)");
