@@ -102,6 +102,7 @@ fn every_key_that_the_example_only_shows_is_a_key_at_its_default() {
         zone,
         commands: Some("/etc/sternway/commands".into()),
         docker: Some(DockerHost::Unix("/var/run/docker.sock".into())),
+        docker_config: Some("/root/.docker/config.json".into()),
         ..default
     };
     assert_eq!(config.sternway, expected);

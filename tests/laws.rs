@@ -13,6 +13,9 @@ mod hands;
 #[path = "laws/restore.rs"]
 mod restore;
 
+#[path = "laws/prune.rs"]
+mod prune;
+
 use std::sync::Arc;
 
 use hands::{Dying, Failing, Half, Twice};
@@ -36,6 +39,8 @@ fn procedures() -> Vec<&'static str> {
     let all: Vec<&str> = catalogue
         .specs()
         .filter(|s| matches!(s.action, Action::Procedure(_)))
+        // Its laws stand in `laws/prune.rs`: it ends on another world, and what it frees cannot be brought back.
+        .filter(|s| s.path.as_str() != "releases prune")
         .map(|s| line_for(s.path.as_str()))
         .collect();
     assert!(!all.is_empty(), "the catalogue has no procedure");

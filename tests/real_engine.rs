@@ -8,6 +8,9 @@
 #[path = "support/real_engine.rs"]
 mod real_engine;
 
+#[path = "support/registry.rs"]
+mod registry;
+
 #[path = "real/bot.rs"]
 mod bot;
 #[path = "real/console.rs"]
@@ -27,6 +30,8 @@ mod demo;
 mod faults;
 #[path = "real/people.rs"]
 mod people;
+#[path = "real/releases.rs"]
+mod releases;
 #[path = "real/story.rs"]
 mod story;
 #[path = "real/targets.rs"]

@@ -57,6 +57,12 @@ mod chat;
 #[path = "stories/stops.rs"]
 mod stops;
 
+#[path = "stories/keeping.rs"]
+mod keeping;
+
+#[path = "stories/pulling.rs"]
+mod pulling;
+
 #[path = "stories/releases.rs"]
 mod releases;
 

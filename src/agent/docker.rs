@@ -20,13 +20,15 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt, TryFutureExt, try_join};
 use hyper::Method;
 use hyper::body::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::docker_events::{Listener, PROJECT_LABEL};
 use super::docker_raw::{Endpoint, answered, causes, encoded, refusal};
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, Heard};
+use super::login::Login;
 use super::{EngineFacts, StoreKind};
 use crate::domain::names::ProjectName;
 
@@ -88,6 +90,14 @@ impl DockerEngine {
     {
         let docker = bollard(&self.endpoint, limit)?;
         answered(limit, make(docker).map_err(from_bollard)).await
+    }
+
+    /// Events between then and the engine's own now: it tells what it remembers and ends, whatever the time is here.
+    async fn past(&self, filters: &Value, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        let info = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await?;
+        let until = info.system_time.and_then(|time| time.parse().ok());
+        let until = until.ok_or_else(|| EngineError::NoAnswer("it does not tell its time".to_owned()))?;
+        if until <= since { Ok(Vec::new()) } else { self.endpoint.past(filters, since, until, LOOK_LIMIT).await }
     }
 
     async fn listed(&self, label: String) -> Result<Vec<String>, EngineError> {
@@ -306,6 +316,39 @@ impl Engine for DockerEngine {
         let image = no_steps_up(image)?;
         let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
         self.call(CHANGE_LIMIT, |docker| async move { docker.tag_image(&image, Some(options)).await }).await
+    }
+
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        let label = format!("{PROJECT_LABEL}={project}");
+        self.past(&json!({"type": ["container"], "event": ["start"], "label": [label]}), since).await
+    }
+
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.past(&json!({"type": ["image"], "event": ["tag", "pull", "load", "import"]}), since).await
+    }
+
+    async fn untag(&self, reference: &str) -> Result<(), EngineError> {
+        let path = format!("/images/{}?force=false", no_steps_up(reference)?);
+        match self.endpoint.send(Method::DELETE, &path, None, CHANGE_LIMIT).await {
+            Err(EngineError::NotFound(_)) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn distribution(
+        &self,
+        reference: &str,
+        login: Option<&Login>,
+        limit: Duration,
+    ) -> Result<Value, EngineError> {
+        self.endpoint.distribution(&no_steps_up(reference)?, login, limit).await
+    }
+
+    async fn pull(&self, digest: &str, login: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError> {
+        match digest.split_once('@') {
+            Some((repository, hash)) => self.endpoint.pull(repository, hash, login, heard).await,
+            None => Err(not_a_name(digest)),
+        }
     }
 
     fn hints(&self) -> broadcast::Receiver<ProjectName> {

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -111,7 +112,30 @@ impl Endpoint {
         }
     }
 
-    async fn reach<S>(&self, connecting: impl Future<Output = std::io::Result<S>>) -> Result<S, EngineError> {
+    /// `GET /events` between two moments; the stream ends by itself.
+    pub(super) async fn past(
+        &self,
+        filters: &Value,
+        since: Timestamp,
+        until: Timestamp,
+        limit: Duration,
+    ) -> Result<Vec<Value>, EngineError> {
+        let filters = filters.to_string();
+        let moment = |at: Timestamp| format!("{}.{:09}", at.as_second(), at.subsec_nanosecond());
+        let path =
+            format!("/events?since={}&until={}&filters={}", moment(since), moment(until), query_encoded(&filters));
+        let answer = self.send(Method::GET, &path, None, limit).await?;
+        let lines = answer.body.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line))
+            .collect::<Result<_, _>>()
+            .map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
+    }
+
+    pub(super) async fn reach<S>(
+        &self,
+        connecting: impl Future<Output = std::io::Result<S>>,
+    ) -> Result<S, EngineError> {
         match timeout(CONNECT_LIMIT, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(why)) => Err(self.unreachable(&why)),
@@ -224,6 +248,11 @@ pub(super) fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+/// The same for a value that may hold anything.
+fn query_encoded(text: &str) -> String {
+    encoded(text).replace('/', "%2F").replace(':', "%3A").replace('@', "%40")
 }
 
 #[cfg(test)]

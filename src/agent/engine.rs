@@ -3,10 +3,14 @@
 //!
 //! JSON of inspect calls is the engine's own, raw: typed clients drop fields (docker-facts section 9).
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
 use super::EngineFacts;
+use super::login::Login;
 use crate::domain::names::ProjectName;
 
 /// Why a call to the engine did not give what was asked.
@@ -34,6 +38,9 @@ pub enum EngineError {
     },
 }
 
+/// Who hears of a pull's progress: bytes that have come, and bytes that are known to be wanted.
+pub type Heard<'a> = dyn Fn(u64, u64) + Send + Sync + 'a;
+
 /// A Docker engine. Calls that change something are the ones after `images`; each may be repeated:
 /// "already so" is success. Every call has a time limit of its own.
 #[async_trait::async_trait]
@@ -56,6 +63,14 @@ pub trait Engine: Send + Sync + 'static {
     async fn images(&self) -> Result<Vec<Value>, EngineError>;
     /// Runs a command inside a running container without a TTY and gives its exit code.
     async fn exec(&self, id: &str, command: &[String], limit_ms: u64) -> Result<i64, EngineError>;
+
+    /// What the engine still remembers of starts of a Compose project's containers since then, oldest first, as raw
+    /// events (`GET /events?since=…&until=…`). It remembers its last 256 events of every kind, health checks included,
+    /// and none from before its own start.
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError>;
+
+    /// What it remembers of images that were given a name since then: tagged, pulled, loaded, imported.
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError>;
 
     /// `POST /containers/create?name=`; gives the id. The body is create's own JSON (Config fields on top level,
     /// `HostConfig`, `NetworkingConfig`).
@@ -80,6 +95,17 @@ pub trait Engine: Send + Sync + 'static {
     async fn kill(&self, id: &str, signal: &str) -> Result<(), EngineError>;
     /// Gives an image one more tag.
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError>;
+
+    /// Takes one tag off an image (`DELETE /images/{tag}`, no force). The last tag takes the image with it, unless a
+    /// container uses it: then `Conflict`, and nothing was done. Not there already is success.
+    async fn untag(&self, reference: &str) -> Result<(), EngineError>;
+    /// `GET /distribution/{reference}/json`: whether the reference's registry has it, asked by the engine. The limit is
+    /// for the whole question.
+    async fn distribution(&self, reference: &str, login: Option<&Login>, limit: Duration)
+    -> Result<Value, EngineError>;
+    /// `POST /images/create`: pulls `repository@sha256:…`, reading the stream to its end, with an error inside it being
+    /// one (docker-facts section 4). `heard` gets bytes so far and bytes known of, if any; the pull ends with the call.
+    async fn pull(&self, digest: &str, login: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError>;
 
     /// Hints from the engine's event stream: this project had a container created, started or ended, and also
     /// after every reconnect. The implementation reconnects by itself.

@@ -5,12 +5,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use super::EngineFacts;
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, Heard};
+use super::login::Login;
 use crate::domain::names::ProjectName;
 
 /// Before or after a call reached the engine.
@@ -185,11 +188,34 @@ impl<E: Engine + ?Sized> Engine for FaultyEngine<E> {
         self.alive().await;
         self.inner.images().await
     }
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.alive().await;
+        self.inner.past_starts(project, since).await
+    }
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.alive().await;
+        self.inner.past_names(since).await
+    }
+    async fn distribution(
+        &self,
+        reference: &str,
+        login: Option<&Login>,
+        limit: Duration,
+    ) -> Result<Value, EngineError> {
+        self.alive().await;
+        self.inner.distribution(reference, login, limit).await
+    }
     async fn exec(&self, id: &str, command: &[String], limit_ms: u64) -> Result<i64, EngineError> {
         self.alive().await;
         self.inner.exec(id, command, limit_ms).await
     }
 
+    async fn untag(&self, reference: &str) -> Result<(), EngineError> {
+        self.around("untag", self.inner.untag(reference)).await
+    }
+    async fn pull(&self, digest: &str, login: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError> {
+        self.around("pull", self.inner.pull(digest, login, heard)).await
+    }
     async fn create(&self, name: &str, body: &Value) -> Result<String, EngineError> {
         self.around("create", self.inner.create(name, body)).await
     }

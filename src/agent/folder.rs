@@ -74,11 +74,21 @@ pub enum Room {
     Pins,
     /// Dependency labels as last seen filled.
     Depends,
+    /// In which of the engine's image stores things were last seen.
+    Stores,
 }
 
 impl Room {
-    const ALL: [Room; 7] =
-        [Room::Specs, Room::Images, Room::Operations, Room::Ended, Room::Tokens, Room::Pins, Room::Depends];
+    const ALL: [Room; 8] = [
+        Room::Specs,
+        Room::Images,
+        Room::Operations,
+        Room::Ended,
+        Room::Tokens,
+        Room::Pins,
+        Room::Depends,
+        Room::Stores,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -89,6 +99,7 @@ impl Room {
             Room::Tokens => "tokens",
             Room::Pins => "pins",
             Room::Depends => "depends",
+            Room::Stores => "stores",
         }
     }
 }
@@ -205,6 +216,14 @@ impl Folder {
     /// Whether a file is there, whatever is in it.
     pub fn has(&self, room: Room, name: &str) -> bool {
         self.path(room, name).is_file()
+    }
+
+    /// A file that is there counts as changed now; used by whoever needs it, so that nobody cleans it away meanwhile.
+    pub fn touch(&self, room: Room, name: &str) {
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+        // One that has just gone is written anew by whoever finds it missing.
+        let _ = rustix::fs::utimensat(rustix::fs::CWD, self.path(room, name), &times, rustix::fs::AtFlags::empty());
     }
 
     /// Half-written files of a crash are no content of anything.

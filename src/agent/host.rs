@@ -15,17 +15,28 @@ use super::keys::{KeyError, Keys};
 use super::ledger::Ledger;
 use super::marks::{self, Marked};
 use super::prove::Prober;
+use super::tidy::Unneeded;
 use super::tokens::{self, Admitted, Manner};
 use super::voice::Voice;
-use super::{Act, ActError, LookError, Observed, Order, Progress};
+use super::{Act, ActError, LookError, Observed, Order, Progress, StoreKind};
 use crate::clock::Clock;
+use crate::domain::ids::RunId;
 use crate::domain::names::{ProjectName, ServiceName, Target};
 use crate::domain::plan::{StepAction, StepOutput, WayOut};
 use crate::domain::release::Handles;
 
 /// The step kinds that this agent knows how to perform, by their `do` names.
-pub const STEPS: &[&str] =
-    &["protect_image", "swap_service", "write_pin", "restore_pin", "signal_proxy", "prove_health"];
+pub const STEPS: &[&str] = &[
+    "pull_image",
+    "protect_image",
+    "swap_service",
+    "write_pin",
+    "restore_pin",
+    "signal_proxy",
+    "prove_health",
+    "release_pins",
+    "keep_pins",
+];
 
 /// What the agent may do, and where.
 #[derive(Debug, Clone)]
@@ -40,6 +51,8 @@ pub struct AgentConfig {
     pub own_container: Option<String>,
     /// Bytes that must be free in the engine's data folder before anything is stopped.
     pub free_floor: u64,
+    /// Docker's config file with the logins of registries; without it images are pulled without a login.
+    pub docker_config: Option<PathBuf>,
     /// How long an engine that stopped answering is waited for in the middle of a swap before the order is given
     /// back as uncertain.
     pub patience: Duration,
@@ -59,6 +72,7 @@ impl AgentConfig {
             steps: STEPS,
             own_container: None,
             free_floor: Self::FREE_FLOOR,
+            docker_config: None,
             patience: Self::PATIENCE,
         }
     }
@@ -100,6 +114,9 @@ pub struct HostAgent<E> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) prober: Arc<dyn Prober>,
     pub(super) prints: FingerprintCache,
+    /// The engine's image store as it was told last.
+    pub(super) store: Mutex<Option<StoreKind>>,
+    pub(super) unneeded: Mutex<Unneeded>,
     busy: Mutex<HashMap<Busy, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -125,6 +142,8 @@ impl<E: Engine> HostAgent<E> {
             clock,
             prober,
             prints: FingerprintCache::default(),
+            store: Mutex::default(),
+            unneeded: Mutex::default(),
             busy: Mutex::default(),
         })
     }
@@ -192,6 +211,13 @@ impl<E: Engine> HostAgent<E> {
         match &order.action {
             StepAction::SwapService(swap) => self.swap(order, swap, began, *voice).await,
             StepAction::ProtectImage { service, image } => self.protect(&order.project, service, image, voice).await,
+            StepAction::PullImage { service, image, from } => {
+                self.pull_image(&order.project, service, image, from, voice).await
+            }
+            StepAction::ReleasePins { service, images } => {
+                self.release_pins(&order.project, service, images, voice).await
+            }
+            StepAction::KeepPins { service, images } => self.keep_pins(&order.project, service, images).await,
             StepAction::WritePin { file, key, value, old, .. } => {
                 self.write_pin(order, file, key, value, old.as_deref())
             }
@@ -213,7 +239,11 @@ impl<E: Engine> HostAgent<E> {
     async fn look(&self, order: &Order) -> Result<Observed, ActError> {
         match &order.action {
             StepAction::SwapService(swap) => self.look_at_swap(order, swap).await,
-            StepAction::ProtectImage { service, image } => self.is_protected(&order.project, service, image).await,
+            StepAction::ProtectImage { service, image } | StepAction::PullImage { service, image, .. } => {
+                self.is_protected(&order.project, service, image).await
+            }
+            StepAction::ReleasePins { service, images } => self.are_released(&order.project, service, images).await,
+            StepAction::KeepPins { service, images } => self.are_kept(&order.project, service, images).await,
             StepAction::WritePin { file, key, value, .. } => {
                 Ok(self.look_at_pin(order, file, key, Some(&self.mac_of(value))))
             }
@@ -291,6 +321,10 @@ impl<E: Engine> Act for HostAgent<E> {
         self.pin_image(project, service, image).await
     }
 
+    async fn tidy(&self, specs: &BTreeSet<String>, open: &BTreeSet<RunId>) -> Result<usize, ActError> {
+        self.clean(specs, open).map_err(|e| ActError::Refused(e.to_string()))
+    }
+
     fn can(&self) -> &'static [&'static str] {
         self.config.steps
     }
@@ -299,7 +333,10 @@ impl<E: Engine> Act for HostAgent<E> {
 /// The action's `do` name.
 pub(super) fn step_kind(action: &StepAction) -> &'static str {
     match action {
+        StepAction::PullImage { .. } => "pull_image",
         StepAction::ProtectImage { .. } => "protect_image",
+        StepAction::ReleasePins { .. } => "release_pins",
+        StepAction::KeepPins { .. } => "keep_pins",
         StepAction::SwapService(_) => "swap_service",
         StepAction::WritePin { .. } => "write_pin",
         StepAction::RestorePin { .. } => "restore_pin",
@@ -314,7 +351,10 @@ pub(super) fn step_kind(action: &StepAction) -> &'static str {
 fn without_effect(output: StepOutput) -> StepOutput {
     match output {
         StepOutput::Swapped { proof, .. } => StepOutput::Swapped { effect: false, proof, started_ms: None },
-        other @ (StepOutput::Nothing | StepOutput::Proven { .. } | StepOutput::Dumped { .. }) => other,
+        other @ (StepOutput::Nothing
+        | StepOutput::Proven { .. }
+        | StepOutput::Released { .. }
+        | StepOutput::Dumped { .. }) => other,
     }
 }
 

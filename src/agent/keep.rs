@@ -17,16 +17,17 @@ use crate::domain::release::Handles;
 /// Labels that would make a pin look like a part of a project; images built by compose carry them too.
 const COMPOSE_PREFIX: &str = "com.docker.compose.";
 
-struct Pin {
+/// Name and place of what keeps one image for one service.
+pub(super) struct Pin {
     repository: String,
     tag: String,
-    container: String,
+    pub(super) container: String,
     /// Value of the label.
-    label: String,
+    pub(super) label: String,
 }
 
 impl Pin {
-    fn of(project: &ProjectName, service: &ServiceName, image: &Handles) -> Self {
+    pub(super) fn of(project: &ProjectName, service: &ServiceName, image: &Handles) -> Self {
         // Repository names are lower case and do not take every run of separators that a project may have.
         let plain = |text: &str| -> String {
             let lower = text.to_ascii_lowercase();
@@ -44,7 +45,7 @@ impl Pin {
         }
     }
 
-    fn reference_of(&self) -> String {
+    pub(super) fn reference_of(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
     }
 }
@@ -69,6 +70,7 @@ impl<E: Engine> HostAgent<E> {
                 wanted.fingerprint.short()
             )));
         };
+        self.note_image(&wanted.fingerprint).await.map_err(uncertain)?;
         let pin = Pin::of(project, service, wanted);
         if self.stands(&pin, &image).await.map_err(uncertain)? {
             return Ok(());

@@ -62,7 +62,8 @@ fn disowned(op: &str) -> String {
     format!("disowned.{op}")
 }
 
-fn of_image(id: &str) -> String {
+/// File of an image's inspect.
+pub(super) fn of_image(id: &str) -> String {
     id.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
@@ -144,6 +145,7 @@ impl Ledger {
     pub fn record(&self, container: &Value, image: &str) -> Result<String, FolderError> {
         let recorded = RecordedSpec { container: steady(container), image: image.to_owned() };
         let id = spec_id(&recorded);
+        self.folder.touch(Room::Specs, &id);
         if !self.folder.has(Room::Specs, &id) {
             self.folder.write(Room::Specs, &id, &recorded)?;
         }
@@ -168,6 +170,7 @@ impl Ledger {
     /// When it cannot be written.
     pub fn record_image(&self, id: &str, image: &Value) -> Result<(), FolderError> {
         let name = of_image(id);
+        self.folder.touch(Room::Images, &name);
         if self.folder.has(Room::Images, &name) {
             return Ok(());
         }
@@ -224,6 +227,11 @@ impl Ledger {
     pub fn depends(&self, project: &ProjectName, service: &ServiceName) -> Result<Option<String>, FolderError> {
         self.folder.read(Room::Depends, &of_service(project, service))
     }
+}
+
+/// The run whose note of a pin this is.
+pub(super) fn run_of_pin(name: &str) -> Option<RunId> {
+    RunId::parse(name.split('~').next()?).ok()
 }
 
 fn pin_name(run: RunId, project: &ProjectName, at: &str) -> String {

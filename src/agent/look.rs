@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::engine::Engine;
@@ -11,8 +12,8 @@ use super::operation::{Operation, Phase};
 use super::spec::{self, Peer, Surroundings};
 use super::swap::only_one;
 use super::{
-    ComposeMark, ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint,
-    pinfile, raw,
+    ComposeMark, ContainerFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts, ServiceFacts,
+    StackFacts, fingerprint, pinfile, raw,
 };
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
@@ -157,7 +158,10 @@ impl<E: Engine> Inspect for HostAgent<E> {
         let engine = self.engine.facts().await.map_err(look_error)?;
         let all = self.containers(project).await.map_err(look_error)?;
         let open = self.ledger.open().map_err(other)?;
-        let mut facts = StackFacts { engine, services: Default::default(), free_bytes: self.engine.free_bytes().await };
+        self.store_is(engine.store);
+        let switched = self.project_in(project, !all.is_empty(), engine.store);
+        let free_bytes = self.engine.free_bytes().await;
+        let mut facts = StackFacts { engine, services: Default::default(), free_bytes, switched };
         for container in &all {
             let Some(service) = raw::label(container, raw::SERVICE).and_then(|s| ServiceName::parse(s).ok()) else {
                 continue;
@@ -174,10 +178,30 @@ impl<E: Engine> Inspect for HostAgent<E> {
     }
 
     async fn find_image(&self, wanted: &Handles) -> Result<ImageFound, LookError> {
-        let Some(found) = self.find(wanted).await.map_err(look_error)? else { return Ok(ImageFound::Gone) };
+        let found = self.find(wanted).await.map_err(look_error)?;
         let facts = self.engine.facts().await.map_err(look_error)?;
+        let switched = self.image_in(&wanted.fingerprint, found.is_some(), facts.store);
+        let Some(found) = found else { return Ok(switched.map_or(ImageFound::Gone, ImageFound::OtherStore)) };
         let foreign_platform = foreign_platform(&found.inspect, &facts.os, &facts.arch);
         Ok(ImageFound::Here { handles: found.handles, foreign_platform })
+    }
+
+    async fn holdings(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        wanted: &Handles,
+    ) -> Result<Option<Holdings>, LookError> {
+        self.holdings_of(project, service, wanted).await.map_err(look_error)
+    }
+
+    async fn pullable(&self, digest: &str) -> Result<Result<(), String>, LookError> {
+        self.ask_registry(digest).await.map_err(look_error)
+    }
+
+    async fn past(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<PastStart>, LookError> {
+        self.allowed(project)?;
+        self.past_of(project, since).await.map_err(look_error)
     }
 
     async fn local_images(&self, repository: &str) -> Result<Vec<Handles>, LookError> {

@@ -26,6 +26,9 @@ pub(super) const PIN: &str = "io.sternway.pin";
 /// All keys that mean something to us; others below the prefix are nobody's business.
 const OURS: [&str; 9] = [OP, RUN, REPLACES, NAME, RESTART, POLICY, ORDER, MAC, PIN];
 
+/// Keys that only containers made by a swap or kept by a pin of ours have, forged or not.
+pub(super) const KEYS: [&str; 2] = [OP, PIN];
+
 /// What a valid set of labels says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {

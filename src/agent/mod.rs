@@ -11,6 +11,7 @@ mod copied;
 pub mod docker;
 mod docker_events;
 mod docker_raw;
+mod docker_registry;
 pub mod engine;
 pub mod fault;
 pub mod fingerprint;
@@ -20,25 +21,32 @@ mod images;
 pub mod keep;
 pub mod keys;
 pub mod ledger;
+pub mod login;
 mod look;
 mod marks;
 mod operate;
 pub mod operation;
+mod past;
 pub mod pinfile;
 mod pins;
 pub mod probe;
 pub mod proof;
 pub mod prove;
+mod pull;
 mod raw;
+pub mod registry;
+mod release_pins;
 mod settle;
 mod signal;
 pub mod sim;
 pub mod spec;
+mod store_kind;
 mod swap;
+mod tidy;
 pub mod tokens;
 mod voice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -58,6 +66,38 @@ pub enum StoreKind {
     GraphDriver,
     /// Ids are digests of what was pulled, loaded or built.
     Containerd,
+}
+
+impl StoreKind {
+    /// As people know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StoreKind::GraphDriver => "graph driver",
+            StoreKind::Containerd => "containerd",
+        }
+    }
+}
+
+/// The engine was switched to its other image store: containers and images of the former one are hidden, not gone
+/// (docker-facts section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreSwitched {
+    /// The store they were last seen in.
+    pub was: StoreKind,
+    /// The one that the engine has now.
+    pub is: StoreKind,
+}
+
+impl std::fmt::Display for StoreSwitched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the engine's image store was switched from {} to {}: what was in the former one is hidden, not gone, and \
+             comes back when it is switched back",
+            self.was.as_str(),
+            self.is.as_str()
+        )
+    }
 }
 
 /// The engine, as far as plans care.
@@ -139,6 +179,8 @@ pub struct StackFacts {
     pub services: BTreeMap<ServiceName, ServiceFacts>,
     /// Bytes free where the engine keeps its data; `None` when it cannot be seen from here.
     pub free_bytes: Option<u64>,
+    /// An alarm: the project was last seen in the engine's other image store, and nothing of it is seen now.
+    pub switched: Option<StoreSwitched>,
 }
 
 /// Where an image was found.
@@ -153,6 +195,32 @@ pub enum ImageFound {
     },
     /// Not here.
     Gone,
+    /// Not seen, but it was last seen in the engine's other image store: hidden rather than gone.
+    OtherStore(StoreSwitched),
+}
+
+/// What an image that is here takes, and what holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holdings {
+    /// Bytes of all its layers together; layers that other images share are counted in.
+    pub bytes: u64,
+    /// Its layers.
+    pub layers: Vec<String>,
+    /// Whether a tag or container of ours holds it for this service.
+    pub pinned: bool,
+    /// Tags that are not ours for this service.
+    pub other_tags: Vec<String>,
+}
+
+/// A start that the engine remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastStart {
+    /// The service whose container it was.
+    pub service: ServiceName,
+    /// What was started.
+    pub image: Handles,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What stands at a pin.
@@ -201,6 +269,22 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// Whether an image is here: by id, digest, and at last by fingerprint over the local images.
     async fn find_image(&self, wanted: &Handles) -> Result<ImageFound, LookError>;
+
+    /// What an image that is here takes on the disk, and what holds it; `None` when it is not here.
+    async fn holdings(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        wanted: &Handles,
+    ) -> Result<Option<Holdings>, LookError>;
+
+    /// Whether the registry of a `repository@sha256:…` would give it to this host's engine now. Asks for the manifest
+    /// alone, within a limit. `Ok(Err(why))`: a sentence that says what is in the way.
+    async fn pullable(&self, digest: &str) -> Result<Result<(), String>, LookError>;
+
+    /// Images that the project's services started since then, as far as the engine remembers and as far as it is certain
+    /// which image a name meant; oldest first. For what came and went while nobody looked.
+    async fn past(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<PastStart>, LookError>;
 
     /// Local images of a repository (for the first day, when nothing is on record), newest first.
     async fn local_images(&self, repository: &str) -> Result<Vec<Handles>, LookError>;
@@ -286,6 +370,14 @@ pub trait Act: Send + Sync + 'static {
     /// Keeps a release's image from being pruned: a tag and a stopped container of ours, beside the team's.
     /// Adds only; needs no run and no token. May be repeated.
     async fn keep(&self, project: &ProjectName, service: &ServiceName, image: &Handles) -> Result<(), ActError>;
+
+    /// Removes from the agent's own folder what nothing needs any more: recorded settings that are neither in
+    /// `specs` nor of a container that was seen since, and notes of pins of runs that are not `open`. A file goes
+    /// only when two calls in a row found it so. Gives how many went.
+    async fn tidy(&self, specs: &BTreeSet<String>, open: &BTreeSet<RunId>) -> Result<usize, ActError> {
+        let _ = (specs, open);
+        Ok(0)
+    }
 
     /// The step kinds this agent can perform, by their `do` names.
     fn can(&self) -> &'static [&'static str];

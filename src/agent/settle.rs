@@ -197,7 +197,10 @@ fn rule_of(order: &Order, service: &ServiceName) -> Option<HealthRule> {
         StepAction::ProveHealth { service: of, health, .. } if of == service => Some(health.clone()),
         StepAction::SwapService(_)
         | StepAction::ProveHealth { .. }
+        | StepAction::PullImage { .. }
         | StepAction::ProtectImage { .. }
+        | StepAction::ReleasePins { .. }
+        | StepAction::KeepPins { .. }
         | StepAction::WritePin { .. }
         | StepAction::RestorePin { .. }
         | StepAction::SignalProxy { .. }

@@ -18,7 +18,7 @@ use crate::clock::{Clock, closed};
 use crate::command::Catalogue;
 use crate::config::Config;
 use crate::dispatch::core::cannot_read;
-use crate::dispatch::{Core, Host, conductor, intake, lookup, narrator, recorder};
+use crate::dispatch::{Core, Host, conductor, intake, keeper, lookup, narrator, recorder};
 use crate::domain::event::Event;
 use crate::domain::ids::{Position, RunId};
 use crate::domain::names::HostName;
@@ -121,6 +121,7 @@ impl Bot {
         for stack in &core.config.stacks {
             core.tasks.spawn(recorder::keep_releases(Arc::clone(&core), stack.clone()));
         }
+        core.tasks.spawn(keeper::keep(Arc::clone(&core)));
         core.tasks.spawn(tick(Arc::clone(&core)));
         Ok(Self {
             core,

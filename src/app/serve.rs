@@ -134,6 +134,7 @@ pub fn hosts<E: Engine>(
         .collect();
     let mut own = AgentConfig::new(config.sternway.agent.clone(), projects);
     own.own_container = own_container();
+    own.docker_config.clone_from(&config.sternway.docker_config);
     let agent = Arc::new(HostAgent::open(engine, own, Arc::clone(clock), prober).context("the agent does not start")?);
     Ok(BTreeMap::from([(config.host().clone(), Host { inspect: Arc::clone(&agent) as _, act: agent as _ })]))
 }

@@ -58,8 +58,8 @@ fn risk(reader: &mut Reader<'_>, spec: &CommandSpec, at: &Places) {
 /// Whether a step can change anything.
 fn changes(step: StepKind) -> bool {
     match step {
-        StepKind::ProtectImage | StepKind::ProveHealth => false,
-        StepKind::SwapService | StepKind::WritePin | StepKind::SignalProxy => true,
+        StepKind::PullImage | StepKind::ProtectImage | StepKind::ProveHealth => false,
+        StepKind::SwapService | StepKind::WritePin | StepKind::SignalProxy | StepKind::ReleasePins => true,
     }
 }
 
@@ -118,6 +118,16 @@ fn step_order(reader: &mut Reader<'_>, steps: &[StepKind], at: &Places) {
         }
     }
     let index = |wanted: StepKind| steps.iter().position(|s| *s == wanted);
+    if index(StepKind::ReleasePins).is_some() && steps.len() > 1 {
+        let message = "release_pins frees what cannot be brought back, so it stands alone: nothing behind it can fail";
+        reader.wrong(place.clone(), "steps", message);
+    }
+    if let Some(pull) = index(StepKind::PullImage)
+        && index(StepKind::ProtectImage).is_none_or(|protect| protect < pull)
+    {
+        let message = "pull_image brings what protect_image keeps: it stands before it";
+        reader.wrong(place.clone(), "steps", message);
+    }
     let Some(swap) = index(StepKind::SwapService) else { return };
     if index(StepKind::ProtectImage).is_none_or(|protect| protect > swap) {
         let message = "swap_service needs protect_image before it: the way back must survive pruning";

@@ -104,6 +104,8 @@ vocabulary!(
 vocabulary!(
     /// One step of a procedure. Each is code of `procedures/steps`; a file can only arrange them.
     StepKind, "a step" {
+        /// Bring the image back from its registry by digest, when it is not on the host.
+        PullImage = "pull_image",
         /// Make sure that the image is there, is what it should be and survives pruning.
         ProtectImage = "protect_image",
         /// Recreate the service's container with the image, prove it, or put the old one back.
@@ -114,6 +116,8 @@ vocabulary!(
         SignalProxy = "signal_proxy",
         /// Prove from outside that the service runs the image and is well.
         ProveHealth = "prove_health",
+        /// Let go of the releases that are older than those that are kept, and free what nothing else uses.
+        ReleasePins = "release_pins",
     }
 );
 

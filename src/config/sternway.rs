@@ -29,6 +29,8 @@ pub struct Sternway {
     pub commands: Option<PathBuf>,
     /// The Docker engine; `None` is the usual socket of this host.
     pub docker: Option<DockerHost>,
+    /// Docker's own config file, read for the logins of registries when an image has to be pulled; `None` pulls without.
+    pub docker_config: Option<PathBuf>,
     /// Releases of each service that are protected from pruning.
     pub keep_releases: u32,
 }
@@ -144,6 +146,7 @@ impl Default for Sternway {
             zone: TimeZone::UTC,
             commands: None,
             docker: None,
+            docker_config: None,
             keep_releases: KEEP_RELEASES_DEFAULT,
         }
     }
@@ -162,6 +165,7 @@ impl Sternway {
             zone: section.optional("zone").unwrap_or(default.zone),
             commands: section.optional("commands"),
             docker: section.optional("docker"),
+            docker_config: section.optional("docker_config"),
             // Two is the present one and the one to go back to.
             keep_releases: section.bounded("keep_releases", default.keep_releases, 2..=50, u32::to_string),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Core;
 use super::core::cannot_record;
 use crate::clock::closed;
-use crate::command::{Action, ApprovalRule, Request, Value, Waived};
+use crate::command::{Action, ApprovalRule, Request, StepKind, Value, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
 use crate::domain::event::{Event, Needs, Outcome};
@@ -19,6 +19,7 @@ use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::gate;
 use crate::procedures::driver::{Driver, Drove};
 use crate::procedures::planner::{self, Ask};
+use crate::procedures::prune;
 use crate::store::{About, AppendError, Draft};
 
 /// How long a request waits for its stack when asked to.
@@ -227,6 +228,10 @@ async fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan
             let ask = ask_of(core, run, request)?;
             let host = core.host(&ask.target.host)?;
             let history = core.log.history(&ask.target, &ask.service).map_err(|e| super::core::cannot_read(&e))?;
+            if ask.steps.contains(&StepKind::ReleasePins) {
+                let keep = usize::try_from(core.config.sternway.keep_releases).unwrap_or(usize::MAX);
+                return prune::prepare(&ask, host.inspect.as_ref(), &history, keep).await;
+            }
             let stack = ask.target.stack.clone();
             let service = ask.service.clone();
             planner::prepare(&ask, host.inspect.as_ref(), &history, &move |c| core.rules(&stack, &service, c)).await

@@ -1,8 +1,11 @@
 //! Answers to what only looks: gathers, and lets `report` put it into words.
 
+use std::collections::BTreeMap;
+
 use super::Core;
 use super::core::cannot_read;
 use super::intake::{named_run, stack_for};
+use crate::agent::ImageFound;
 use crate::command::Query;
 use crate::command::{Request, Value, closest};
 use crate::domain::card::Card;
@@ -12,7 +15,7 @@ use crate::domain::invocation::Invocation;
 use crate::domain::names::ServiceName;
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::procedures::planner::cannot_look;
-use crate::report;
+use crate::report::{self, OnDisk};
 use crate::store::export::{ExportError, Range, export_beside};
 
 /// Runs in a list.
@@ -52,15 +55,23 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
                 .say(format!("It has: {}.", names.join(", ")))
                 .try_this(next));
             }
-            let mut gone = Vec::new();
             let host = core.host(&target.host)?;
+            let mut seen = BTreeMap::new();
             for release in &history.releases {
-                let found = host.inspect.find_image(&release.handles).await;
-                if matches!(found, Ok(crate::agent::ImageFound::Gone)) {
-                    gone.push(release.id);
-                }
+                let held = host.inspect.holdings(&stack.project, &word.service, &release.handles).await;
+                let one = match held {
+                    Ok(Some(held)) => OnDisk::Here(held),
+                    Ok(None) => match host.inspect.find_image(&release.handles).await {
+                        Ok(ImageFound::Gone) => OnDisk::Gone,
+                        Ok(ImageFound::OtherStore(switched)) => OnDisk::Hidden(switched),
+                        Ok(ImageFound::Here { .. }) | Err(_) => continue,
+                    },
+                    Err(_) => continue,
+                };
+                seen.insert(release.id, one);
             }
-            Ok(report::releases(&target, &word.service, &history, &gone, now))
+            let keep = usize::try_from(core.config.sternway.keep_releases).unwrap_or(usize::MAX);
+            Ok(report::releases(&target, &word.service, &history, &report::Disk { seen, keep }, now))
         }
         Query::Status => {
             let stack = stack_for(core, invocation, None)?;
@@ -80,7 +91,9 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
                 let history = core.log.history(&target, name).map_err(|e| cannot_read(&e))?;
                 services.push(report::ServiceStatus { name: name.clone(), facts: service.clone(), health, history });
             }
-            Ok(report::status(&target, &facts.engine, &services, holder.as_ref(), core.log.trouble().as_deref(), now))
+            let trouble = core.log.trouble();
+            let card = report::status(&target, &facts.engine, &services, holder.as_ref(), trouble.as_deref(), now);
+            Ok(report::with_alarm(card, facts.switched))
         }
         Query::RunsList => {
             let runs = core.log.runs(LISTED).map_err(|e| cannot_read(&e))?;

@@ -12,9 +12,9 @@ use crate::agent::{ContainerFacts, ContainerState, StackFacts};
 use crate::clock::closed;
 use crate::config::stack::Stack;
 use crate::domain::event::{Event, Subject};
-use crate::domain::ids::{ReleaseId, RunId};
+use crate::domain::ids::{Position, ReleaseId, RunId};
 use crate::domain::names::{Fingerprint, ServiceName, Target};
-use crate::domain::plan::{HealthCheck, StepAction};
+use crate::domain::plan::{HealthCheck, SpecRef, StepAction};
 use crate::domain::release::{History, Origin, subject_key};
 use crate::domain::run::Status;
 use crate::store::{About, Draft};
@@ -22,6 +22,9 @@ use crate::store::{About, Draft};
 /// Between two looks when nothing hints at a change. Short enough that a deploy whose hint got lost is on record before
 /// anybody asks for its rollback.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// Records looked back at for the one before this start; a recovery writes a few behind it.
+const RECORDS_BACK: u64 = 200;
 
 /// Between two questions to a service that is not proven yet.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -38,15 +41,80 @@ pub async fn keep_releases(core: Arc<Core>, stack: Stack) {
     let mut hints = host.inspect.changes();
     let mut closing = core.closing.clone();
     let mut good: BTreeMap<ServiceName, (String, u32)> = BTreeMap::new();
+    // Everything up to here was looked at: by the process before this one, up to its last record.
+    let mut seen_until = last_record(&core);
+    let mut unsure = true;
     loop {
+        let began = core.clock.now();
+        // What nobody hinted at has not started either; the timer's looks leave the engine's memory alone.
+        if unsure && missed(&core, &host, &stack, seen_until).await {
+            (seen_until, unsure) = (began, false);
+        }
         let unproven = look(&core, &host, &stack, &mut good).await;
         let pause = if unproven { ASK_EVERY } else { LOOK_EVERY };
         tokio::select! {
             () = core.clock.sleep(pause) => {}
-            () = hinted(&mut hints, &stack) => {}
+            () = hinted(&mut hints, &stack) => unsure = true,
             () = closed(&mut closing) => return,
         }
     }
+}
+
+/// When the log was written last: a bot that ran then had looked at its stacks until then, give or take a look.
+fn last_record(core: &Core) -> Timestamp {
+    let before = |at: Timestamp| at.checked_sub(LOOK_EVERY * 2).unwrap_or(at);
+    let head = core.log.head().position;
+    // This start is on record already; what was written before it counts.
+    let from = Position(head.0.saturating_sub(RECORDS_BACK));
+    let records = core.log.read(from, usize::try_from(RECORDS_BACK).unwrap_or(usize::MAX) + 1).unwrap_or_default();
+    let last = records.iter().rev().skip_while(|r| !matches!(r.event, Event::Started { .. })).nth(1);
+    last.map_or_else(|| core.clock.now(), |record| before(record.at))
+}
+
+/// Records what came and went unseen since then, as far as the engine remembers it. False when that could not be asked.
+async fn missed(core: &Core, host: &Host, stack: &Stack, since: Timestamp) -> bool {
+    let target = stack.target();
+    if !matches!(core.log.holder(&target), Ok(None)) {
+        return false;
+    }
+    let past = match host.inspect.past(&stack.project, since).await {
+        Ok(past) => past,
+        Err(error) => {
+            tracing::debug!(stack = %stack.name, %error, "the engine does not tell what it remembers");
+            return false;
+        }
+    };
+    if past.is_empty() {
+        return true;
+    }
+    // What runs now is recorded by the look, with its settings.
+    let Ok(facts) = host.inspect.stack(&stack.project).await else { return false };
+    let runs: Vec<&Fingerprint> =
+        facts.services.values().flat_map(|s| &s.containers).map(|c| &c.image.fingerprint).collect();
+    for start in past.into_iter().filter(|start| !runs.contains(&&start.image.fingerprint)) {
+        let Ok(history) = core.log.history(&target, &start.service) else { return false };
+        let later = history.current.and_then(|id| history.get(id)).is_some_and(|r| r.ran_last() > start.at);
+        // One that is on record is no news; one before what is known to run now would come out of order.
+        if later || history.of(&start.image.fingerprint).is_some() {
+            continue;
+        }
+        if let Err(error) = host.act.keep(&stack.project, &start.service, &start.image).await {
+            tracing::info!(service = %start.service, %error, "what came and went is not kept from pruning");
+        }
+        let event = Event::ReleaseSeen {
+            target: target.clone(),
+            service: start.service.clone(),
+            handles: start.image,
+            // Its container is gone, and its settings with it.
+            spec: SpecRef { id: String::new(), mac: String::new() },
+            origin: Origin::Compose,
+            since: start.at,
+        };
+        if !write(core, &target, &start.service, event).await {
+            return false;
+        }
+    }
+    true
 }
 
 async fn hinted(hints: &mut tokio::sync::broadcast::Receiver<crate::domain::names::ProjectName>, stack: &Stack) {

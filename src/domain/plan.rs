@@ -123,6 +123,16 @@ pub enum StepAction {
         /// The image.
         image: ImageChoice,
     },
+    /// Bring the image back from its registry by digest, compare it, and keep it from being pruned. Changes no
+    /// container; planned only when the image is not on the host.
+    PullImage {
+        /// The service it is for.
+        service: ServiceName,
+        /// The image that has to come of it.
+        image: ImageChoice,
+        /// `repository@sha256:…`, from the engine's own list of digests; never made from an image's id.
+        from: String,
+    },
     /// Recreate the service's container with another image, prove it, or put the old one back.
     SwapService(Box<Swap>),
     /// Write the image reference into the project's pin file (decision 23).
@@ -166,6 +176,21 @@ pub enum StepAction {
         fingerprint: Fingerprint,
         /// What proves it.
         health: HealthRule,
+    },
+    /// Let go of releases: our own tags and containers that kept their images, and an image that nothing else names or
+    /// uses then. Never a tag of the team's.
+    ReleasePins {
+        /// The service.
+        service: ServiceName,
+        /// The images, oldest first.
+        images: Vec<ImageChoice>,
+    },
+    /// Keep again what `ReleasePins` of this run let go; an image that is gone cannot be brought back.
+    KeepPins {
+        /// The service.
+        service: ServiceName,
+        /// The images.
+        images: Vec<ImageChoice>,
     },
     /// Save a database; its output is the dump's id. Performed by agents that can (none of Docker's yet).
     DumpDatabase {
@@ -296,6 +321,9 @@ pub struct PlanNotes {
     /// Sentences that an approver has to know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What would be let go and what disk space that frees, a sentence for each release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frees: Vec<String>,
 }
 
 /// Proof that a service is well.
@@ -338,6 +366,14 @@ pub enum StepOutput {
         /// The proof.
         proof: Proof,
     },
+    /// Releases were let go.
+    Released {
+        /// Images that are no longer on the host.
+        removed: u32,
+        /// What stayed on the host all the same, a sentence each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stayed: Vec<String>,
+    },
     /// A database was saved.
     Dumped {
         /// The dump's id, for later steps.
@@ -350,7 +386,10 @@ impl StepOutput {
     pub fn as_input(&self) -> Option<&str> {
         match self {
             StepOutput::Dumped { dump } => Some(dump),
-            StepOutput::Nothing | StepOutput::Swapped { .. } | StepOutput::Proven { .. } => None,
+            StepOutput::Nothing
+            | StepOutput::Swapped { .. }
+            | StepOutput::Proven { .. }
+            | StepOutput::Released { .. } => None,
         }
     }
 }

@@ -69,6 +69,13 @@ pub struct History {
     pub current: Option<ReleaseId>,
 }
 
+impl Release {
+    /// When it was started last, as far as is known.
+    pub fn ran_last(&self) -> Timestamp {
+        self.back.iter().copied().max().map_or(self.since, |back| back.max(self.since))
+    }
+}
+
 /// How a person named a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -170,6 +177,43 @@ impl History {
     /// The release of this image, the newest if it was recorded more than once.
     pub fn of(&self, fingerprint: &Fingerprint) -> Option<&Release> {
         self.releases.iter().rev().find(|r| r.handles.fingerprint == *fingerprint)
+    }
+
+    /// The releases that are kept from being pruned: what runs, what a rollback without a target would go to, and the
+    /// `newest` ones by when they ran last. Newest first, one for each image.
+    pub fn kept(&self, newest: usize) -> Vec<&Release> {
+        let mut all = self.newest_first();
+        let current = self.current.and_then(|id| self.get(id));
+        let previous = current.and_then(|c| self.choose(&Wanted::Previous, &c.handles.fingerprint).ok());
+        let always = |r: &Release| {
+            [current, previous].into_iter().flatten().any(|a| a.handles.fingerprint == r.handles.fingerprint)
+        };
+        let mut rank = 0;
+        all.retain(|r| {
+            rank += 1;
+            rank <= newest || always(r)
+        });
+        all
+    }
+
+    /// The others: what [`Self::kept`] leaves out, newest first, one for each image.
+    pub fn beyond(&self, newest: usize) -> Vec<&Release> {
+        let kept = self.kept(newest);
+        let mut all = self.newest_first();
+        all.retain(|r| !kept.iter().any(|k| k.handles.fingerprint == r.handles.fingerprint));
+        all
+    }
+
+    /// One release for each image, by when it ran last; what runs now stands first.
+    fn newest_first(&self) -> Vec<&Release> {
+        let mut all: Vec<&Release> = Vec::new();
+        for release in self.releases.iter().rev() {
+            if !all.iter().any(|seen| seen.handles.fingerprint == release.handles.fingerprint) {
+                all.push(release);
+            }
+        }
+        all.sort_by_key(|r| std::cmp::Reverse((self.current == Some(r.id), r.ran_last(), r.id)));
+        all
     }
 
     /// Chooses what to go back to, given what runs now (decisions 20 and 21).

@@ -37,6 +37,15 @@ pub fn shorten(text: &str, max: usize) -> String {
     out
 }
 
+/// A number of bytes as people say it: `800 kB`, `34 MB`, `1.2 GB`; thousands, as `docker images` counts.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
+        1_000_000..1_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -209,6 +209,11 @@ fn remains(run: &RunState, stuck_at: usize) -> Vec<String> {
 /// A step in a few words, the same in cards, lists and logs.
 pub fn describe(action: &StepAction) -> String {
     match action {
+        StepAction::PullImage { image, from, .. } => {
+            format!("pull {} from {}", image.reference, from.split('@').next().unwrap_or(from))
+        }
+        StepAction::ReleasePins { service, images } => format!("let go of {} of {service}", releases(images.len())),
+        StepAction::KeepPins { service, images } => format!("keep {} of {service} again", releases(images.len())),
         StepAction::ProtectImage { service, image } => format!("keep image {} for {service}", image.reference),
         StepAction::SwapService(swap) => format!("swap {} to {}", swap.service, swap.to.reference),
         StepAction::WritePin { file, key, .. } => format!("pin {key} in {file}"),
@@ -219,6 +224,10 @@ pub fn describe(action: &StepAction) -> String {
         StepAction::RestoreDatabase { service, .. } => format!("restore database {service}"),
         StepAction::ResolveRun { run, way, .. } => format!("{} {run}", way.as_str()),
     }
+}
+
+fn releases(count: usize) -> String {
+    if count == 1 { "1 old release".to_owned() } else { format!("{count} old releases") }
 }
 
 fn write(event: Event) -> Next {

@@ -11,3 +11,5 @@ pub mod driver;
 mod explorer;
 pub mod next_up;
 pub mod planner;
+pub mod prune;
+mod pulling;

@@ -92,6 +92,8 @@ pub struct Chosen {
     pub proven: bool,
     /// The spec recorded with the target.
     pub target_spec: Option<SpecRef>,
+    /// The digest to pull first, as the image is not here and its registry has it.
+    pub pull: Option<String>,
 }
 
 /// Looks and plans.
@@ -112,13 +114,14 @@ pub async fn prepare(
     for repository in &looked_at {
         local.extend(inspect.local_images(repository).await.map_err(|e| cannot_look(&e))?);
     }
-    let chosen = choose(ask, container, history, &rules, &local)?;
+    let mut chosen = choose(ask, container, history, &rules, &local)?;
     // A container that a swap made knows its image by id alone: whether the target's tag still means the target has
     // to be asked in the target's own repository.
     if let Some(own) = repository_of(&chosen.to.reference).filter(|own| !looked_at.iter().any(|r| r == own)) {
         local.extend(inspect.local_images(own).await.map_err(|e| cannot_look(&e))?);
     }
     let found = inspect.find_image(&chosen.to).await.map_err(|e| cannot_look(&e))?;
+    chosen.pull = super::pulling::bring(ask, inspect, &chosen.to, &found).await?;
     let pin = match &rules.pin {
         Some((file, key)) => {
             let pin = inspect.pin(&ask.project, file, key).await.map_err(|e| cannot_look(&e))?;
@@ -295,6 +298,7 @@ pub fn choose(
                 from_release,
                 proven: release.proven.is_some(),
                 target_spec: Some(release.spec.clone()),
+                pull: None,
             });
         }
         Err(missing) => missing,
@@ -390,6 +394,7 @@ fn from_local(
         from_release,
         proven: false,
         target_spec: None,
+        pull: None,
     })
 }
 
@@ -417,6 +422,13 @@ pub fn assemble(
                 facts.engine.os, facts.engine.arch
             ))
             .try_this(format!("/releases {service}")));
+        }
+        // It is pulled by digest first; by its fingerprint it is found then.
+        ImageFound::Gone | ImageFound::OtherStore(_) if chosen.pull.is_some() => &chosen.to,
+        ImageFound::OtherStore(switched) => {
+            return Err(unavailable(format!("The image of {reference} is not seen on this host."))
+                .say(format!("Alarm: {switched}."))
+                .try_this(format!("/releases {service}")));
         }
         ImageFound::Gone => {
             let mut trouble = unavailable(format!("The image of {reference} is gone from this host."));
@@ -456,8 +468,11 @@ pub fn assemble(
         proven: chosen.proven,
         gap_ms: Some((500, 2_000 + 1_000 * u64::from(rules.grace_s))),
         warnings: Vec::new(),
+        frees: Vec::new(),
     };
-    if !tag_holds {
+    if let Some(from) = &chosen.pull {
+        notes.warnings.push(format!("its image is not on this host: it is pulled first, as {}", visible(from)));
+    } else if !tag_holds {
         notes.warnings.push(format!("the tag {reference} no longer means this image; it is used by its fingerprint"));
     }
     if rules.health.check == HealthCheck::Weak {
@@ -504,6 +519,11 @@ pub fn assemble(
     let mut steps = Vec::new();
     for kind in &ask.steps {
         match kind {
+            StepKind::PullImage => {
+                steps.extend(chosen.pull.iter().map(|from| super::pulling::step(ask, &to, from)));
+            }
+            // Planned by `prune`, where it stands alone.
+            StepKind::ReleasePins => {}
             StepKind::ProtectImage => {
                 // Undone last, after the swap back: only then is there an address that the proxies can learn anew. One for
                 // each proxy, one without a proxy.

@@ -1,13 +1,16 @@
 //! Read-only questions and their answers in words. Pure: whoever asks has gathered what is needed.
 
+mod releases;
+
 use jiff::Timestamp;
+
+pub use releases::{Disk, OnDisk, releases, with_alarm};
 
 use crate::agent::{ContainerState, EngineFacts, ServiceFacts};
 use crate::domain::card::{Card, Line, Tone, code, strong, text};
 use crate::domain::event::{Event, Outcome};
-use crate::domain::ids::ReleaseId;
 use crate::domain::names::{ServiceName, Target};
-use crate::domain::release::{History, Origin, Wanted};
+use crate::domain::release::History;
 use crate::domain::run::{RunState, Status, name_of};
 use crate::domain::text::{shorten, visible};
 use crate::store::Record;
@@ -23,41 +26,6 @@ pub struct ServiceStatus {
     pub health: Option<Result<(), String>>,
     /// Its releases.
     pub history: History,
-}
-
-/// `/releases api`.
-pub fn releases(target: &Target, service: &ServiceName, history: &History, gone: &[ReleaseId], now: Timestamp) -> Card {
-    let mut card =
-        Card::new(Tone::Plain, vec![text("Releases of "), strong(service.as_str()), text(" on "), code(target)]);
-    for release in history.releases.iter().rev() {
-        let current = history.current == Some(release.id);
-        let mut line = vec![
-            text(if current { "▶ " } else { "  " }),
-            code(release.id),
-            text(" "),
-            code(visible(&release.handles.reference)),
-        ];
-        line.push(text(format!(" {}", release.handles.fingerprint.short())));
-        let mut words = vec![if release.proven.is_some() { "proven".to_owned() } else { "unproven".to_owned() }];
-        if let Some(run) = release.left_by {
-            words.push(format!("left by {run}"));
-        }
-        if gone.contains(&release.id) {
-            words.push("gone from this host".to_owned());
-        }
-        words.push(match &release.origin {
-            Origin::Run { run } => format!("brought by {run}"),
-            Origin::Compose => "brought by compose".to_owned(),
-        });
-        words.push(format!("{} ago", duration(release.since, now)));
-        line.push(text(format!(" {}", words.join(", "))));
-        card = card.line(line);
-    }
-    let running = history.current.and_then(|id| history.get(id)).map(|r| &r.handles.fingerprint);
-    match running.map(|running| history.choose(&Wanted::Previous, running)) {
-        Some(Ok(_)) => card.button("Roll back", format!("/rollback image {service}")),
-        Some(Err(_)) | None => card,
-    }
 }
 
 /// `/status`.

@@ -168,6 +168,7 @@ fn headline(run: &RunState) -> String {
         .flat_map(|p| &p.plan.steps)
         .filter_map(|s| match &s.action {
             StepAction::SwapService(swap) => Some(swap.service.as_str()),
+            StepAction::ReleasePins { service, .. } => Some(service.as_str()),
             _ => None,
         })
         .collect();
@@ -201,6 +202,9 @@ fn change_lines(run: &RunState) -> Vec<Line> {
             }
             StepAction::ResolveRun { run, way, .. } => {
                 lines.push(vec![text(way_words(*way)), text(" "), code(run)]);
+            }
+            StepAction::ReleasePins { .. } => {
+                lines.extend(planned.notes.frees.iter().map(|freed| vec![text("lets go of "), text(freed)]));
             }
             StepAction::RestoreDatabase { service, .. } => {
                 lines.push(vec![text("replaces the data of "), code(service)]);
@@ -251,6 +255,10 @@ fn output_words(output: &StepOutput) -> String {
         }
         StepOutput::Swapped { proof, .. } | StepOutput::Proven { proof } => {
             format!(" ({} answers)", proof.answers)
+        }
+        StepOutput::Released { removed, stayed } if stayed.is_empty() => format!(" ({removed} removed from the host)"),
+        StepOutput::Released { removed, stayed } => {
+            format!(" ({removed} removed from the host; {})", shorten(&stayed.join("; "), 4 * CAUSE_MAX))
         }
         StepOutput::Dumped { dump } => format!(" ({dump})"),
     }

@@ -115,6 +115,7 @@ fn our_commands_do_what_their_names_say() {
         other => panic!("{path}: {other:?}"),
     };
     let steps = vec![
+        StepKind::PullImage,
         StepKind::ProtectImage,
         StepKind::SwapService,
         StepKind::WritePin,
@@ -124,7 +125,9 @@ fn our_commands_do_what_their_names_say() {
     for (path, expected) in [
         ("rollback image", Action::Procedure(steps)),
         ("rollback plan", Action::Query(Query::DryRun)),
-        ("releases", Action::Query(Query::Releases)),
+        ("releases list", Action::Query(Query::Releases)),
+        ("releases prune", Action::Procedure(vec![StepKind::ReleasePins])),
+        ("releases plan", Action::Query(Query::DryRun)),
         ("status", Action::Query(Query::Status)),
         ("runs list", Action::Query(Query::RunsList)),
         ("runs show", Action::Query(Query::RunsShow)),

@@ -77,12 +77,12 @@ fn a_bad_file_is_told_where_and_what_would_be_valid() {
         (
             "\"swap_service\"",
             "\"swap_servce\"",
-            "swap.toml:12:27: steps: “swap_servce” is not a step, did you mean “swap_service”?; valid: protect_image, swap_service, write_pin, signal_proxy, prove_health",
+            "swap.toml:12:27: steps: “swap_servce” is not a step, did you mean “swap_service”?; valid: pull_image, protect_image, swap_service, write_pin, signal_proxy, prove_health, release_pins",
         ),
         (
             "\"swap_service\"",
             "\"run_shell\"",
-            "swap.toml:12:27: steps: “run_shell” is not a step; valid: protect_image, swap_service, write_pin, signal_proxy, prove_health",
+            "swap.toml:12:27: steps: “run_shell” is not a step; valid: pull_image, protect_image, swap_service, write_pin, signal_proxy, prove_health, release_pins",
         ),
         (
             "type = \"service\"",
@@ -218,6 +218,16 @@ fn a_bad_file_is_told_where_and_what_would_be_valid() {
             "[\"protect_image\", \"swap_service\"",
             "[\"swap_service\", \"protect_image\"",
             "swap.toml:12:9: steps: swap_service needs protect_image before it: the way back must survive pruning",
+        ),
+        (
+            "\"prove_health\"]",
+            "\"release_pins\"]",
+            "swap.toml:12:9: steps: release_pins frees what cannot be brought back, so it stands alone: nothing behind it can fail",
+        ),
+        (
+            "\"protect_image\", \"swap_service\"",
+            "\"protect_image\", \"pull_image\", \"swap_service\"",
+            "swap.toml:12:9: steps: pull_image brings what protect_image keeps: it stands before it",
         ),
         (
             "\"swap_service\", \"prove_health\"",

@@ -103,9 +103,9 @@ fn what_people_type_is_understood() {
         // Another stack than the channel's.
         ("/rollback image api@shop", "rollback image {service=api@shop}"),
         ("/rollback image api@shop rel17", "rollback image {service=api@shop, to=rel17}"),
-        ("/releases api@shop", "releases {service=api@shop}"),
-        ("/releases web-1", "releases {service=web-1}"),
-        ("/releases web‑1", "releases {service=web-1}"),
+        ("/releases api@shop", "releases list {service=api@shop}"),
+        ("/releases web-1", "releases list {service=web-1}"),
+        ("/releases web‑1", "releases list {service=web-1}"),
         // Recorded settings.
         ("/rollback image api with recorded settings", "rollback image {service=api, with=recorded settings}"),
         ("/rollback image api With Recorded Settings", "rollback image {service=api, with=recorded settings}"),
@@ -173,7 +173,7 @@ fn what_people_type_is_understood() {
         ("Rollback Plan Image api", "rollback image (dry run) {service=api}"),
         // The others.
         ("/status", "status {}"),
-        ("/releases api", "releases {service=api}"),
+        ("/releases api", "releases list {service=api}"),
         ("/runs", "runs list {}"),
         ("/runs list", "runs list {}"),
         ("/runs show r42", "runs show {run=r42}"),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sternway::agent::StoreKind;
-use sternway::agent::engine::EngineError::{NotFound, Refused};
+use sternway::agent::engine::EngineError::{Conflict, NotFound, Refused};
 use sternway::agent::fingerprint::{fingerprint, handles};
 use sternway::agent::sim::Behaviour;
 
@@ -18,6 +18,46 @@ on_both_engines! {
     an_image_taken_by_force_stays_while_its_container_runs,
     an_image_taken_from_a_stopped_container_is_gone_yet_that_one_starts,
     a_bad_reference_is_refused,
+    the_last_tag_takes_the_image_unless_a_container_uses_it,
+    starts_are_remembered_with_what_they_were_started_from,
+}
+
+async fn the_last_tag_takes_the_image_unless_a_container_uses_it(lab: &Lab) {
+    let reference = lab.image("api:1", Behaviour::Healthy).await;
+    let id = lab.engine.image(&reference).await.unwrap().unwrap()["Id"].as_str().unwrap().to_owned();
+    let repository = reference.strip_suffix(":1").unwrap();
+    lab.engine.tag(&id, repository, "other").await.unwrap();
+    assert_eq!(lab.engine.untag(&format!("{repository}:other")).await, Ok(()));
+    assert!(lab.engine.image(&reference).await.unwrap().is_some(), "one tag is left");
+    let container = lab.create("api", &lab.body(&reference)).await;
+    let refused = lab.engine.untag(&reference).await;
+    assert!(matches!(refused, Err(Conflict(_))), "a container uses it: {refused:?}");
+    assert!(lab.engine.image(&reference).await.unwrap().is_some(), "nothing was done");
+    lab.engine.remove(&container).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(lab.engine.untag(&reference).await, Ok(()));
+    }
+    assert_eq!(lab.engine.image(&id).await, Ok(None), "the image went with its last tag");
+}
+
+async fn starts_are_remembered_with_what_they_were_started_from(lab: &Lab) {
+    let since = sternway::clock::Clock::now(&sternway::clock::SystemClock);
+    let reference = lab.image("api:1", Behaviour::Healthy).await;
+    let mut body = lab.body(&reference);
+    body["Labels"]["com.docker.compose.service"] = json!("api");
+    body["Labels"]["com.docker.compose.image"] = json!("sha256:aa");
+    let id = lab.create("api", &body).await;
+    lab.engine.start(&id).await.unwrap();
+    lab.engine.stop(&id, 0).await.unwrap();
+    lab.engine.remove(&id).await.unwrap();
+    let starts = lab.engine.past_starts(&lab.project, since).await.unwrap();
+    let [start] = starts.as_slice() else { panic!("one start: {starts:?}") };
+    let told = &start["Actor"]["Attributes"];
+    assert_eq!((&told["image"], &told["com.docker.compose.image"]), (&json!(reference), &json!("sha256:aa")));
+    assert_eq!(told["com.docker.compose.service"], "api");
+    assert!(start["timeNano"].as_i64().is_some_and(|at| i128::from(at) >= since.as_nanosecond()), "{start}");
+    let none = sternway::domain::names::ProjectName::parse("nobodys").unwrap();
+    assert_eq!(lab.engine.past_starts(&none, since).await, Ok(Vec::new()));
 }
 
 async fn a_container_keeps_its_image_when_the_tag_moves(lab: &Lab) {

@@ -266,6 +266,7 @@ impl World {
                 StepKind::SignalProxy,
                 StepKind::ProveHealth,
             ],
+            limit_s: 900,
             catalogue: String::new(),
             policy: String::new(),
         };

@@ -10,7 +10,7 @@ use crate::console::Omar;
 use crate::shop::{Settings, Shop};
 
 /// All of them begin so; none is a word of anybody's.
-const CANARY: &str = "canary7f3a";
+pub(crate) const CANARY: &str = "canary7f3a";
 
 fn planted(compose: String) -> String {
     let api = format!(
@@ -26,7 +26,7 @@ fn planted(compose: String) -> String {
 }
 
 /// Every file beneath a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let kind = entry.file_type().unwrap();
@@ -40,7 +40,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether it stands there as it is, in hex or in base64 of any alignment.
-fn tells(bytes: &[u8]) -> bool {
+pub(crate) fn tells(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     // "canary7f3a" in base64, beginning at each of the three places of a group; the seams left out.
     let shapes = [

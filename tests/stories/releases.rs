@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sternway::agent::sim::{Behaviour, ComposeService};
+use sternway::agent::sim::{Behaviour, ComposeService, EngineEnd, Generation};
 use sternway::clock::Clock;
 use sternway::domain::release::Origin;
 
@@ -51,6 +51,137 @@ fn a_deploy_that_nobody_hinted_at_is_seen_all_the_same() {
     night.live(async |bot| bot.proven(1).await);
     night.deploy("1.1"); // while the bot is down
     night.live(async |bot| bot.until("it is seen", |b| b.history().releases.len() == 2).await);
+}
+
+/// What is on record, oldest first, the running one marked.
+fn on_record(bot: &Living) -> Vec<String> {
+    let history = bot.history();
+    let word = |r: &sternway::domain::release::Release| {
+        let tag = r.handles.reference.rsplit(':').next().unwrap().to_owned();
+        if history.current == Some(r.id) { format!("{tag} runs") } else { tag }
+    };
+    history.releases.iter().map(word).collect()
+}
+
+/// 1.0 is on record; while the bot is down 1.1 comes, and then 1.2.
+fn missed() -> Vec<String> {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.engine.image("shop/api:1.2", Behaviour::Healthy);
+    night.live(async |bot| bot.proven(1).await);
+    night.run(async { night.clock.sleep(Duration::from_secs(3_600)).await });
+    night.deploy("1.1");
+    night.run(async { night.clock.sleep(Duration::from_secs(3_600)).await });
+    night.deploy("1.2");
+    night.live(async |bot| {
+        runs_version(bot, "1.2").await;
+        let all = on_record(bot);
+        pass(bot, 60).await;
+        assert_eq!(on_record(bot), all, "told once");
+        let current = bot.history().current.unwrap();
+        assert!(!bot.history().get(current).unwrap().spec.id.is_empty(), "what runs has its settings on record");
+        let releases = bot.history().releases;
+        assert!(releases.is_sorted_by_key(|r| r.since), "{releases:?}");
+        all
+    })
+}
+
+#[test]
+fn what_came_and_went_while_we_were_down_is_on_record() {
+    assert_eq!(missed(), ["1.0", "1.1", "1.2 runs"]);
+}
+
+#[test]
+fn what_the_engine_forgot_is_not_made_up() {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.engine.image("shop/api:1.2", Behaviour::Healthy);
+    night.live(async |bot| bot.proven(1).await);
+    night.deploy("1.1");
+    night.deploy("1.2");
+    night.engine.restart_engine(EngineEnd::Orderly);
+    night.live(async |bot| {
+        runs_version(bot, "1.2").await;
+        pass(bot, 60).await;
+        assert_eq!(on_record(bot), ["1.0", "1.2 runs"]);
+    });
+}
+
+#[test]
+fn a_name_of_compose_v1_that_did_not_move_says_what_it_meant() {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.engine.image("shop/api:1.2", Behaviour::Healthy);
+    night.live(async |bot| bot.proven(1).await);
+    for version in ["1.1", "1.2"] {
+        let mut api = ComposeService::new("shop", "api", &format!("shop/api:{version}"), &[(API, 3000)]);
+        api.generation = Generation::V1;
+        night.engine.compose(&api).unwrap();
+    }
+    night.live(async |bot| {
+        runs_version(bot, "1.2").await;
+        assert_eq!(on_record(bot), ["1.0", "1.1", "1.2 runs"]);
+    });
+}
+
+#[test]
+fn a_deploy_whose_image_nobody_knows_any_more_is_not_made_up() {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.engine.image("shop/api:1.2", Behaviour::Healthy);
+    night.live(async |bot| bot.proven(1).await);
+    night.deploy("1.1");
+    night.deploy("1.2");
+    night.engine.remove_image("shop/api:1.1").unwrap();
+    night.live(async |bot| {
+        runs_version(bot, "1.2").await;
+        assert_eq!(on_record(bot), ["1.0", "1.2 runs"]);
+    });
+}
+
+#[test]
+fn two_deploys_between_two_looks_are_both_on_record() {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.engine.image("shop/api:1.2", Behaviour::Healthy);
+    night.live(async |bot| {
+        bot.proven(1).await;
+        night.deploy("1.1");
+        night.deploy("1.2");
+        runs_version(bot, "1.2").await;
+        assert_eq!(on_record(bot), ["1.0", "1.1", "1.2 runs"]);
+        // One can go there, with today's settings: its own are not known.
+        let none = crate::cast::answer(bot, BEN, "/rollback image api to 1.1 with recorded settings").await;
+        assert!(none.contains("No settings are recorded"), "{none}");
+        let run = bot.rollback(BEN, "/rollback image api to 1.1", |r| r.open_approval().is_some()).await;
+        assert!(!run.plan.unwrap().notes.proven);
+    });
+}
+
+#[test]
+fn a_tag_of_compose_v1_that_moved_since_says_nothing() {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.live(async |bot| bot.proven(1).await);
+    let mut api = ComposeService::new("shop", "api", "shop/api:1.1", &[(API, 3000)]);
+    api.generation = Generation::V1;
+    night.engine.compose(&api).unwrap();
+    night.run(async { night.clock.sleep(Duration::from_secs(60)).await });
+    night.engine.image("shop/api:1.1", Behaviour::Healthy);
+    night.engine.compose(&api).unwrap();
+    night.live(async |bot| {
+        bot.until("it is seen", |b| b.history().releases.len() == 2).await;
+        pass(bot, 60).await;
+        assert_eq!(on_record(bot), ["1.0", "1.1 runs"], "which image the first 1.1 was nobody can say");
+    });
+}
+
+#[test]
+fn our_own_swaps_are_not_taken_for_deploys_of_others() {
+    let night = two_good_ones();
+    night.live(async |bot| {
+        assert!(done(&bot.rollback(BEN, "/rollback image api", at_rest).await));
+        pass(bot, 60).await;
+    });
+    night.live(async |bot| {
+        pass(bot, 60).await;
+        assert_eq!(on_record(bot), ["1.0 runs", "1.1"]);
+        assert!(bot.history().releases[1].left_by.is_some());
+    });
 }
 
 #[test]

@@ -25,8 +25,8 @@ use sternway::domain::names::{HostName, ServiceName, Target};
 use sternway::domain::plan::HealthCheck;
 use sternway::domain::release::History;
 use sternway::domain::run::RunState;
-use sternway::store::SharedLog;
 use sternway::store::memory::MemoryLog;
+use sternway::store::{Log, SharedLog};
 
 /// Longest that anything may take, in simulated time.
 pub const PATIENCE: Duration = Duration::from_secs(4 * 3_600);
@@ -81,6 +81,8 @@ pub struct Night {
     pub chat: Arc<SimChat>,
     /// More lines for the config.
     pub more_config: String,
+    /// More lines for the table `[sternway]` of the config.
+    pub of_sternway: String,
     /// Amal has left the team: the config does not know them any more.
     pub without_amal: bool,
 }
@@ -137,6 +139,7 @@ impl Night {
             engine,
             folder,
             more_config: String::new(),
+            of_sternway: String::new(),
             without_amal: false,
         }
     }
@@ -191,6 +194,7 @@ store = "{folder}/store"
 agent = "{folder}/agent"
 socket = "{folder}/socket"
 {commands}
+{of_sternway}
 {amal}
 [[person]]
 id = "ben"
@@ -223,6 +227,7 @@ proxies = [{{ service = "web", signal = "HUP" }}]
                 false => String::new(),
             },
             more = self.more_config,
+            of_sternway = self.of_sternway,
             amal = if self.without_amal { "" } else { AMAL_IN_CONFIG },
         );
         Config::parse("night.toml", &text)
@@ -310,6 +315,16 @@ proxies = [{{ service = "web", signal = "HUP" }}]
         bot.add_mouth(Arc::clone(&self.chat) as _);
         bot.open_doors();
         Living { bot, log, chat: Arc::clone(&self.chat), clock: Arc::clone(&self.clock) }
+    }
+
+    /// Id of the newest run.
+    pub fn log_newest(&self) -> RunId {
+        self.log_newest_id().expect("somebody asked for something")
+    }
+
+    /// The same, when there is one.
+    pub fn log_newest_id(&self) -> Option<RunId> {
+        Log::runs(self.log.as_ref(), 1).unwrap().first().map(|r| r.id)
     }
 
     /// The image string of the container that runs the API now, and whether it answers.

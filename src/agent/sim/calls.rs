@@ -10,7 +10,8 @@ use super::SimEngine;
 use super::container::Status;
 use super::world::World;
 use crate::agent::EngineFacts;
-use crate::agent::engine::{Engine, EngineError};
+use crate::agent::engine::{Engine, EngineError, Heard};
+use crate::agent::login::Login;
 use crate::domain::names::ProjectName;
 
 impl SimEngine {
@@ -143,7 +144,55 @@ impl Engine for SimEngine {
     }
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
-        self.call(|world, _| world.images.tag(image, repository, tag))
+        self.call(|world, now| world.tag(image, repository, tag, now))
+    }
+
+    async fn past_starts(&self, project: &ProjectName, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.call(|world, _| {
+            let since = i64::try_from(since.as_nanosecond()).unwrap_or_default();
+            let of_it = |e: &&Value| {
+                e["Actor"]["Attributes"]["com.docker.compose.project"] == project.as_str()
+                    && e["timeNano"].as_i64().is_some_and(|at| at >= since)
+            };
+            Ok(world.past.iter().filter(of_it).cloned().collect())
+        })
+    }
+
+    async fn past_names(&self, since: Timestamp) -> Result<Vec<Value>, EngineError> {
+        self.call(|world, _| {
+            let since = i64::try_from(since.as_nanosecond()).unwrap_or_default();
+            let of_it = |e: &&Value| e["Type"] == "image" && e["timeNano"].as_i64().is_some_and(|at| at >= since);
+            Ok(world.past.iter().filter(of_it).cloned().collect())
+        })
+    }
+
+    async fn untag(&self, reference: &str) -> Result<(), EngineError> {
+        self.call(|world, _| {
+            let used: std::collections::BTreeMap<String, _> = super::uses(world);
+            match world.images.remove(reference, false, |id| used.get(id).copied()) {
+                Err(EngineError::NotFound(_)) => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    async fn distribution(&self, reference: &str, _: Option<&Login>, _: Duration) -> Result<Value, EngineError> {
+        self.call(|world, _| world.registry.has(reference).map(|_| serde_json::json!({})))
+    }
+
+    async fn pull(&self, digest: &str, _: Option<&Login>, heard: &Heard<'_>) -> Result<(), EngineError> {
+        let image = self.call(|world, _| {
+            let image = world.registry.give(digest)?.clone();
+            if world.disk_full {
+                return Err(super::refused(500, "write /var/lib/docker/tmp: no space left on device"));
+            }
+            Ok(image)
+        })?;
+        heard(5_000_000, 5_000_000);
+        self.call(|world, _| {
+            world.images.pulled(image);
+            Ok(())
+        })
     }
 
     fn hints(&self) -> broadcast::Receiver<ProjectName> {

@@ -50,7 +50,7 @@ impl NewImage {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Image {
     pub(super) id: String,
     pub(super) behaviour: Behaviour,
@@ -58,7 +58,7 @@ pub(super) struct Image {
     pub(super) arch: String,
     os: String,
     layers: Vec<String>,
-    digests: Vec<String>,
+    pub(super) digests: Vec<String>,
     created: Timestamp,
 }
 
@@ -143,6 +143,27 @@ impl Images {
         Ok(())
     }
 
+    /// An image came by digest: it has no tag.
+    pub(super) fn pulled(&mut self, image: Image) {
+        if self.find(&image.id).is_none() {
+            self.all.push(image);
+        }
+    }
+
+    /// A push gives the image one more name of the registry's.
+    pub(super) fn pushed(&mut self, handle: &str, repository: &str) -> Result<(String, Image), EngineError> {
+        let id = self.get(handle)?.id.clone();
+        // The manifest's digest is another one than the image's id in this store.
+        let digest = format!("{repository}@sha256:{}", super::hex_of(format!("manifest {id}").as_bytes()));
+        let image = self.all.iter_mut().find(|i| i.id == id);
+        let image = image.ok_or_else(|| EngineError::NotFound(format!("No such image: {handle}")))?;
+        if !image.digests.contains(&digest) {
+            image.digests.push(digest.clone());
+        }
+        let kept = Image { digests: vec![digest.clone()], ..image.clone() };
+        Ok((digest, kept))
+    }
+
     /// As `docker rmi` does it: a tag goes, and with the last one the image; refused if that one is used by a
     /// container. With `force` only the image of a running container stays, without its tag. By id all goes,
     /// unless (even with force) a running one uses it.
@@ -155,6 +176,13 @@ impl Images {
         let id = self.get(handle)?.id.clone();
         let used = used_by(&id);
         let name = normal(handle);
+        if handle.contains('@') && self.tags.values().any(|of| *of == id) {
+            // A name of the registry's goes by itself while a tag is left.
+            for image in self.all.iter_mut().filter(|i| i.id == id) {
+                image.digests.retain(|d| d != handle);
+            }
+            return Ok(());
+        }
         if self.tags.contains_key(&name) {
             let others = self.tags.iter().any(|(tag, of)| *of == id && *tag != name);
             if !others && used.is_some() && !force {

@@ -12,6 +12,7 @@ mod compose;
 mod container;
 mod create;
 mod images;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -27,6 +28,7 @@ use tokio::sync::broadcast;
 pub use behaviour::Behaviour;
 pub use compose::{ComposeService, Generation};
 pub use images::NewImage;
+pub use registry::RegistryMood;
 
 use super::engine::EngineError;
 use super::{EngineFacts, StoreKind};
@@ -84,6 +86,7 @@ impl SimEngine {
     pub fn add_image(&self, image: NewImage) -> String {
         self.with(|world, now| {
             let serial = world.next_serial();
+            world.named(&image.reference, now);
             world.images.add(image, serial, now)
         })
     }
@@ -122,6 +125,23 @@ impl SimEngine {
             let known = known.ok_or_else(|| EngineError::NotFound(format!("no such service: {service}")))?;
             world.compose(&ComposeService { image: image.to_owned(), ..known }, now)
         })
+    }
+
+    /// `docker push` to the simulated registry, under a repository; gives `repository@sha256:…`.
+    ///
+    /// # Errors
+    /// `NotFound` for the image.
+    pub fn push(&self, image: &str, repository: &str) -> Result<String, EngineError> {
+        self.with(|world, _| {
+            let (digest, image) = world.images.pushed(image, repository)?;
+            world.registry.keep(&digest, image);
+            Ok(digest)
+        })
+    }
+
+    /// How the simulated registry answers from now on.
+    pub fn set_registry(&self, mood: RegistryMood) {
+        self.with(|world, _| world.registry.mood = mood);
     }
 
     /// Makes sure that a network is there; gives its id.
@@ -166,7 +186,7 @@ impl SimEngine {
     /// `NotFound` for the image.
     pub fn retag(&self, reference: &str, image: &str) -> Result<(), EngineError> {
         let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
-        self.with(|world, _| world.images.tag(image, repository, tag))
+        self.with(|world, now| world.tag(image, repository, tag, now))
     }
 
     /// From its next start on the program in an image behaves otherwise, as one whose surroundings have changed.
@@ -248,6 +268,12 @@ impl SimEngine {
                 world.moved.extend(projects.collect::<Vec<_>>());
             }
         });
+    }
+
+    /// Somebody switches the engine to its other image store: containers and images of the former one are hidden, and
+    /// seen again after switching back; networks stay.
+    pub fn switch_store(&self) {
+        self.with(|world, _| world.switch_store());
     }
 
     /// While `true`, stop and remove work; create, start, rename and update fail (docker-facts section 4).

@@ -2,7 +2,7 @@
 //!
 //! The words of refusals are those of engine 20.10, as the conformance suite saw them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use super::compose::ComposeService;
 use super::container::{Container, Status};
 use super::images::{Images, Use};
+use super::registry::Registry;
 use super::{create, hex_id, refused};
-use crate::agent::EngineFacts;
 use crate::agent::engine::EngineError;
+use crate::agent::{EngineFacts, StoreKind};
 use crate::domain::names::ProjectName;
 
 const PROJECT_LABEL: &str = "com.docker.compose.project";
+/// Events that an engine remembers.
+const EVENTS_KEPT: usize = 256;
 /// Where random host ports begin, as on Linux.
 const RANDOM_PORTS: std::ops::Range<u16> = 32768..60999;
 
@@ -33,6 +36,11 @@ pub(super) struct World {
     pub(super) composed: BTreeMap<(String, String), ComposeService>,
     /// Projects to be hinted at after the call.
     pub(super) moved: BTreeSet<String>,
+    pub(super) registry: Registry,
+    /// Starts of containers as events, for whoever asks later.
+    pub(super) past: VecDeque<Value>,
+    /// What the other image store has.
+    hidden: (Images, Vec<Container>),
     serial: u64,
 }
 
@@ -50,8 +58,54 @@ impl World {
             networks: networks.collect(),
             composed: BTreeMap::new(),
             moved: BTreeSet::new(),
+            registry: Registry::default(),
+            past: VecDeque::new(),
+            hidden: Default::default(),
             serial: 100,
         }
+    }
+
+    fn remember(&mut self, index: usize, now: Timestamp) {
+        let container = &self.containers[index];
+        let mut attributes = container.config["Labels"].clone();
+        if !attributes.is_object() {
+            attributes = json!({});
+        }
+        attributes["image"] = container.config["Image"].clone();
+        attributes["name"] = json!(container.name);
+        let actor = json!({"ID": container.id, "Attributes": attributes});
+        self.happened("container", "start", actor, now);
+    }
+
+    /// An image got a name.
+    pub(super) fn named(&mut self, reference: &str, now: Timestamp) {
+        self.happened("image", "tag", json!({"ID": "sha256:", "Attributes": {"name": reference}}), now);
+    }
+
+    pub(super) fn tag(&mut self, image: &str, repository: &str, tag: &str, now: Timestamp) -> Result<(), EngineError> {
+        self.images.tag(image, repository, tag)?;
+        self.named(&format!("{repository}:{tag}"), now);
+        Ok(())
+    }
+
+    fn happened(&mut self, kind: &str, action: &str, actor: Value, now: Timestamp) {
+        let nanos = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
+        self.past.push_back(json!({
+            "Type": kind, "Action": action, "status": action, "Actor": actor, "scope": "local",
+            "time": now.as_second(), "timeNano": nanos
+        }));
+        if self.past.len() > EVENTS_KEPT {
+            self.past.pop_front();
+        }
+    }
+
+    pub(super) fn switch_store(&mut self) {
+        std::mem::swap(&mut self.images, &mut self.hidden.0);
+        std::mem::swap(&mut self.containers, &mut self.hidden.1);
+        self.facts.store = match self.facts.store {
+            StoreKind::GraphDriver => StoreKind::Containerd,
+            StoreKind::Containerd => StoreKind::GraphDriver,
+        };
     }
 
     pub(super) fn next_serial(&mut self) -> u64 {
@@ -174,6 +228,7 @@ impl World {
                 container.ports = ports;
                 container.began(now);
                 self.note(index);
+                self.remember(index, now);
                 Ok(())
             }
             Err(error) => {
@@ -402,6 +457,7 @@ impl World {
     /// The engine ends and comes back (docker-facts section 4): `always` returns even if stopped by hand;
     /// `unless-stopped` returns after an orderly end only; a container never started stays so.
     pub(super) fn restart_engine(&mut self, orderly: bool, now: Timestamp) {
+        self.past.clear();
         let mut back = Vec::new();
         for container in &mut self.containers {
             let ran = container.runs();
