@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::host::{HostAgent, before_acting};
-use super::swap::is_of;
+use super::copies::is_of;
 use super::{ActError, ContainerState, raw};
 use crate::domain::names::{ProjectName, ServiceName};
 use crate::domain::plan::StepOutput;

@@ -1,4 +1,4 @@
-//! One service onto another image, stop-first. Everything slow or doubtful is done before anything stops: the
+//! One container of a service onto another image. Everything slow or doubtful is done before anything stops: the
 //! image is found and compared, the settings are those of the plan, the new container is made, connected and
 //! compared with what was wanted. Then [`HostAgent::run_to_end`] ends it old or new.
 
@@ -14,9 +14,10 @@ use super::operate::{Way, own_labels};
 use super::operation::{Life, OldContainer, Operation, Phase, Taken, no_restart};
 use super::spec::{self, NewContainer, Peer, Recorded, Recreate, Surroundings};
 use super::voice::Voice;
+use super::copies::{is_of, the_one};
 use super::{ActError, Observed, Order, raw};
-use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
-use crate::domain::plan::{ImageChoice, Proof, Settings, SpecRef, StepOutput, Swap};
+use crate::domain::names::Fingerprint;
+use crate::domain::plan::{ImageChoice, Proof, Settings, SpecRef, StartFirst, StepOutput, Swap};
 use crate::domain::release::Handles;
 
 /// Random digits of an operation's name: in container names, so few, and unique on one host, so enough.
@@ -36,7 +37,7 @@ impl<E: Engine> HostAgent<E> {
         voice: Voice<'_>,
     ) -> Result<StepOutput, ActError> {
         let all = self.containers(&order.project).await.map_err(before_acting)?;
-        let present = only_one(&all, &swap.service).map_err(refused)?;
+        let present = the_one(&all, &swap.service, swap.number).map_err(refused)?;
         let runs = self.fingerprint_of(raw::image(present)).await.map_err(before_acting)?;
         if runs.as_ref() == Some(&swap.to.fingerprint) {
             return self.already(order, swap, present, &voice).await;
@@ -62,7 +63,15 @@ impl<E: Engine> HostAgent<E> {
         let peers: Vec<Peer> = all.iter().filter(|c| raw::id(c) != raw::id(present)).map(Peer::of).collect();
         self.can_be_swapped(present, &peers).await?;
         let mut op = self.operation(order, swap, present)?;
-        let wanted = self.new_container(swap, present, &target, &peers, api(&facts.api), &mut op).await?;
+        let mut wanted = self.new_container(swap, present, &target, &peers, api(&facts.api), &mut op).await?;
+        if let Some(start_first) = &swap.start_first {
+            let alone = spec::alone(present, &peers);
+            if !alone.is_empty() {
+                let why = format!("no second {} can run beside the first: {}", swap.service, alone.join("; "));
+                return Err(refused(why));
+            }
+            op.late = wanted.hide_from(&networks_of(&all, start_first));
+        }
         self.ledger.keep(&op).map_err(refused)?;
         voice.say("making the new container");
         if let Err(why) = self.prepare(&mut op, &wanted, &target).await {
@@ -137,7 +146,7 @@ impl<E: Engine> HostAgent<E> {
         let old = OldContainer {
             id: raw::id(present).to_owned(),
             policy: raw::policy(present),
-            ran: raw::seat(present).life == Life::Up,
+            ran: matches!(raw::seat(present).life, Life::Up | Life::Paused),
         };
         Ok(Operation {
             op: hex::encode(random),
@@ -146,6 +155,7 @@ impl<E: Engine> HostAgent<E> {
             token: order.token,
             project: order.project.clone(),
             service: swap.service.clone(),
+            number: swap.number,
             name: raw::name(present).to_owned(),
             new: None,
             new_policy: old.policy.clone(),
@@ -153,6 +163,8 @@ impl<E: Engine> HostAgent<E> {
             wanted: swap.to.fingerprint.clone(),
             health: swap.health.clone(),
             grace_s: swap.grace_s,
+            start_first: swap.start_first.clone(),
+            late: Vec::new(),
             phase: Phase::Preparing,
         })
     }
@@ -279,7 +291,7 @@ impl<E: Engine> HostAgent<E> {
         voice: &Voice<'_>,
     ) -> Result<Result<(Proof, Option<Ended>), String>, ActError> {
         let id = raw::id(present);
-        let ended = self.ledger.ended(&order.project, &swap.service).map_err(refused)?;
+        let ended = self.ledger.ended(&order.project, &swap.service, swap.number).map_err(refused)?;
         let of_this_run = ended.filter(|e| e.run == order.run && e.back.is_none() && e.new.as_deref() == Some(id));
         let proven = self.prove(id, &swap.to.fingerprint, &swap.health, voice).await.map_err(uncertain)?;
         let from_before = swap.replaces.is_none() && of_this_run.is_none();
@@ -295,13 +307,13 @@ impl<E: Engine> HostAgent<E> {
     /// Whether the swap's wish is so, with a fresh proof.
     pub(super) async fn look_at_swap(&self, order: &Order, swap: &Swap) -> Result<Observed, ActError> {
         let all = self.containers(&order.project).await.map_err(uncertain)?;
-        let present = match only_one(&all, &swap.service) {
+        let present = match the_one(&all, &swap.service, swap.number) {
             Ok(present) => present,
             Err(why) => return Ok(Observed::NotSo(why)),
         };
         let runs = self.fingerprint_of(raw::image(present)).await.map_err(uncertain)?;
         if runs.as_ref() != Some(&swap.to.fingerprint) {
-            let ended = self.ledger.ended(&order.project, &swap.service).map_err(refused)?;
+            let ended = self.ledger.ended(&order.project, &swap.service, swap.number).map_err(refused)?;
             let why = ended.filter(|e| e.run == order.run).and_then(|e| e.back);
             let runs = runs.as_ref().map_or("an unknown image", Fingerprint::short);
             let seen = format!("{} runs {runs}, not {}", swap.service, swap.to.fingerprint.short());
@@ -315,22 +327,6 @@ impl<E: Engine> HostAgent<E> {
             }),
             Err(why) => Observed::NotSo(why),
         })
-    }
-
-    /// Proves that a service's one container runs an image and is well.
-    pub(super) async fn prove_service(
-        &self,
-        project: &ProjectName,
-        service: &ServiceName,
-        wanted: &Fingerprint,
-        rule: &crate::domain::plan::HealthRule,
-        voice: &Voice<'_>,
-    ) -> Result<Result<Proof, String>, ActError> {
-        let all = self.containers(project).await.map_err(uncertain)?;
-        match only_one(&all, service) {
-            Ok(present) => self.prove(raw::id(present), wanted, rule, voice).await.map_err(uncertain),
-            Err(why) => Ok(Err(why)),
-        }
     }
 }
 
@@ -353,19 +349,10 @@ pub(super) fn wanted_handles(choice: &ImageChoice) -> Handles {
     }
 }
 
-/// Whether a container is one of the service (not of `docker compose run`).
-pub(super) fn is_of(container: &Value, service: &ServiceName) -> bool {
-    raw::label(container, raw::SERVICE) == Some(service.as_str()) && raw::label(container, raw::ONEOFF) != Some("True")
-}
-
-/// The service's one container.
-pub(super) fn only_one<'a>(all: &'a [Value], service: &ServiceName) -> Result<&'a Value, String> {
-    let mut of_service = all.iter().filter(|c| is_of(c, service));
-    match (of_service.next(), of_service.count()) {
-        (Some(one), 0) => Ok(one),
-        (None, _) => Err(format!("{service} has no container. Start it with `docker compose up -d {service}`")),
-        (Some(_), more) => Err(format!("{service} has {} containers; one is handled so far", more + 1)),
-    }
+/// Networks that the proxies' containers are on.
+fn networks_of(all: &[Value], start_first: &StartFirst) -> Vec<String> {
+    let of_proxy = |c: &&Value| start_first.proxies.iter().any(|p| is_of(c, &p.service));
+    all.iter().filter(of_proxy).flat_map(raw::networks).collect()
 }
 
 /// The engine's answer is needed and did not come: look again.

@@ -5,8 +5,11 @@
 //! journal. Must never: act without a [`crate::gate::Pass`], act before the intent is durable, take a time-out
 //! for a failure, or let go of the claim while something may still happen.
 
+mod copies;
 pub mod decide;
 pub mod driver;
 #[cfg(test)]
 mod explorer;
 pub mod planner;
+
+pub use copies::representative;

@@ -18,7 +18,9 @@ use sternway::clock::{Clock, SystemClock};
 use sternway::domain::event::Token;
 use sternway::domain::ids::{Position, RunId};
 use sternway::domain::names::{HostName, ProjectName, ServiceName, StackName, Target};
-use sternway::domain::plan::{HealthCheck, HealthRule, ImageChoice, Settings, SpecRef, StepAction, StepOutput, Swap};
+use sternway::domain::plan::{
+    HealthCheck, HealthRule, ImageChoice, Proxy, Settings, SpecRef, StartFirst, StepAction, StepOutput, Swap,
+};
 
 use crate::real_engine::{self, RealEngine};
 
@@ -51,7 +53,7 @@ impl Prober for Asks {
         let port = match check {
             HealthCheck::Http { url } => url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap(),
             HealthCheck::Tcp { port } => *port,
-            HealthCheck::Exec | HealthCheck::Weak => return Err("not asked from outside".to_owned()),
+            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => return Err("not asked from outside".to_owned()),
         };
         match &self.0 {
             Some(sim) => sim.ask(port),
@@ -60,7 +62,27 @@ impl Prober for Asks {
     }
 }
 
+/// What kind of service it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// The new one beside the old one, behind a proxy; it publishes nothing and is asked by its own check.
+    pub(crate) start_first: bool,
+    /// It has three containers, and this is the number of the one that is swapped.
+    pub(crate) number: Option<u32>,
+}
+
+impl Shape {
+    /// Every kind that a swap must be proven for.
+    pub(crate) const ALL: [Self; 4] = [
+        Self { start_first: false, number: None },
+        Self { start_first: false, number: Some(5) },
+        Self { start_first: true, number: None },
+        Self { start_first: true, number: Some(5) },
+    ];
+}
+
 pub(crate) struct World {
+    pub(crate) shape: Shape,
     pub(crate) sim: Option<SimEngine>,
     real: Option<RealEngine>,
     engine: Arc<dyn Engine>,
@@ -109,8 +131,18 @@ impl World {
         networks: Vec<String>,
     ) -> Self {
         let service = ServiceName::parse("api").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        Self { sim, real, engine, clock, folder, project, service, port, networks, claims: AtomicU64::new(1) }
+        // In memory where there is such a place: the agent syncs every file, and nobody pulls a plug here.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (shape, claims) = (Shape::default(), AtomicU64::new(1));
+        Self { shape, sim, real, engine, clock, folder, project, service, port, networks, claims }
+    }
+
+    pub(crate) fn of(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    fn number(&self) -> u32 {
+        self.shape.number.unwrap_or(1)
     }
 
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
@@ -196,7 +228,48 @@ impl World {
     }
 
     pub(crate) fn container_name(&self) -> String {
-        format!("{}-api-1", self.project)
+        format!("{}-api-{}", self.project, self.number())
+    }
+
+    /// Puts the copies and the proxy there that the shape has beside the container in question.
+    async fn neighbours(&self, image: &ImageChoice) {
+        for number in [2, 7].into_iter().filter(|_| self.shape.number.is_some()) {
+            let labels = json!({"com.docker.compose.container-number": number.to_string()});
+            let mut body = self.body(image, &["MODE=today"], labels);
+            body["HostConfig"].as_object_mut().unwrap().remove("PortBindings");
+            let id = self.engine.create(&format!("{}-api-{number}", self.project), &body).await.unwrap();
+            self.engine.start(&id).await.unwrap();
+        }
+        if self.shape.start_first {
+            let mut body = self.body(image, &[], json!({"com.docker.compose.service": "web"}));
+            body["HostConfig"].as_object_mut().unwrap().remove("PortBindings");
+            // The proxy is on the second network only, so the new container can stay out of its sight until it is ready.
+            body["HostConfig"]["NetworkMode"] = json!(self.networks[1]);
+            body["NetworkingConfig"]["EndpointsConfig"] = json!({self.networks[1].as_str(): {"Aliases": ["web"]}});
+            // The engine has to leave it running when it is told.
+            body["Entrypoint"] = json!(["/program"]);
+            body["Cmd"] = json!(["serve", "0", "-"]);
+            let id = self.engine.create(&format!("{}-web-1", self.project), &body).await.unwrap();
+            self.engine.start(&id).await.unwrap();
+        }
+    }
+
+    /// Ids and states of everything beside the container in question: nobody may touch it.
+    pub(crate) async fn beside(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for id in self.engine.project_containers(&self.project).await.unwrap() {
+            let one = self.engine.inspect(&id).await.unwrap().unwrap();
+            if !self.is_it(&one) {
+                all.push(format!("{} {} {} {}", one["Name"], id, one["State"]["Status"], one["State"]["StartedAt"]));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    fn is_it(&self, one: &Value) -> bool {
+        let label = |key: &str| one["Config"]["Labels"][format!("com.docker.compose.{key}")].clone();
+        label("service") != "web" && label("container-number") == self.number().to_string()
     }
 
     /// As compose v2 makes it; what stood there before is removed.
@@ -206,6 +279,7 @@ impl World {
 
     pub(crate) async fn deploy_with(&self, image: &ImageChoice, env: &[&str]) -> Deployed {
         self.clear().await;
+        self.neighbours(image).await;
         let id = self.create(&self.container_name(), image, env, json!({})).await;
         self.engine.connect(&self.networks[1], &id, &json!({"Aliases": ["api"]})).await.unwrap();
         self.engine.start(&id).await.unwrap();
@@ -213,10 +287,14 @@ impl World {
     }
 
     pub(crate) async fn create(&self, name: &str, image: &ImageChoice, env: &[&str], labels: Value) -> String {
+        self.engine.create(name, &self.body(image, env, labels)).await.unwrap()
+    }
+
+    fn body(&self, image: &ImageChoice, env: &[&str], labels: Value) -> Value {
         let mut all = json!({
             "com.docker.compose.project": self.project.as_str(),
             "com.docker.compose.service": "api",
-            "com.docker.compose.container-number": "1",
+            "com.docker.compose.container-number": self.number().to_string(),
             "com.docker.compose.oneoff": "False",
             "com.docker.compose.config-hash": format!("hash of {}", image.reference),
             "com.docker.compose.image": image.image,
@@ -229,7 +307,7 @@ impl World {
             all[key] = value.clone();
         }
         let network = self.networks[0].as_str();
-        let body = json!({
+        let mut body = json!({
             "Image": image.reference,
             "Env": env,
             "Labels": all,
@@ -241,7 +319,11 @@ impl World {
             },
             "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": ["api"]}}},
         });
-        self.engine.create(name, &body).await.unwrap()
+        if self.shape.start_first {
+            body["HostConfig"].as_object_mut().unwrap().remove("PortBindings");
+            body["Healthcheck"] = json!({"Test": ["CMD", "/program", "check"], "Interval": 3_600_000_000_000u64});
+        }
+        body
     }
 
     /// Removes every container of the project.
@@ -254,8 +336,14 @@ impl World {
     }
 
     pub(crate) fn rule(&self) -> HealthRule {
-        let url = format!("http://127.0.0.1:{}/", self.port);
-        HealthRule { check: HealthCheck::Http { url }, count: 2, interval_ms: 20, deadline_s: 2 }
+        let check = match self.shape {
+            Shape { start_first: true, .. } => HealthCheck::Exec,
+            Shape { number: Some(_), .. } => {
+                HealthCheck::OwnPort { inside: "8080/tcp".to_owned(), path: Some("/".to_owned()) }
+            }
+            _ => HealthCheck::Http { url: format!("http://127.0.0.1:{}/", self.port) },
+        };
+        HealthRule { check, count: 2, interval_ms: 20, deadline_s: 2 }
     }
 
     pub(crate) fn target(&self) -> Target {
@@ -281,9 +369,11 @@ impl World {
         agent.stack(&self.project).await.unwrap()
     }
 
-    /// The service's containers as the agent sees them.
+    /// The containers in question as the agent sees them.
     pub(crate) async fn facts(&self, agent: &Agent) -> Vec<ContainerFacts> {
-        self.stack(agent).await.services.remove(&self.service).map(|s| s.containers).unwrap_or_default()
+        let mut all = self.stack(agent).await.services.remove(&self.service).map(|s| s.containers).unwrap_or_default();
+        all.retain(|c| c.number == self.number());
+        all
     }
 
     /// The swap that a planner would make of what is there now.
@@ -304,6 +394,14 @@ impl World {
             target_spec: None,
             health: self.rule(),
             grace_s: 1,
+            number: self.shape.number,
+            start_first: self.shape.start_first.then(|| StartFirst {
+                proxies: vec![Proxy {
+                    service: ServiceName::parse("web").unwrap(),
+                    signal: Some("WINCH".to_owned()),
+                }],
+                drain_ms: 10,
+            }),
         }
     }
 
@@ -321,14 +419,11 @@ impl World {
     /// The one container of the service, which must have its name and its policy, and must run this image with
     /// nothing left beside it.
     pub(crate) async fn settled(&self, case: &str, runs: &ImageChoice) -> Value {
-        let ids = self.engine.project_containers(&self.project).await.unwrap();
-        let mut all = Vec::new();
-        for id in &ids {
-            let one = self.engine.inspect(id).await.unwrap().unwrap();
-            all.push(format!("{} {} {}", one["Name"], one["State"]["Status"], one["Image"]));
-        }
-        assert_eq!(ids.len(), 1, "{case}: exactly one container, not {all:#?}");
-        let one = self.engine.inspect(&ids[0]).await.unwrap().unwrap();
+        let found = self.containers().await;
+        let words = |c: &Value| format!("{} {} {}", c["Name"], c["State"]["Status"], c["Image"]);
+        let all: Vec<String> = found.iter().map(words).collect();
+        assert_eq!(found.len(), 1, "{case}: exactly one container, not {all:#?}");
+        let one = found.into_iter().next().unwrap();
         assert_eq!(one["Name"], format!("/{}", self.container_name()), "{case}");
         assert_eq!(one["State"]["Status"], "running", "{case}");
         assert_eq!(one["Image"], runs.image, "{case}");
@@ -340,6 +435,18 @@ impl World {
         one
     }
 
+    /// The containers in question, raw.
+    async fn containers(&self) -> Vec<Value> {
+        let mut found = Vec::new();
+        for id in self.engine.project_containers(&self.project).await.unwrap() {
+            let one = self.engine.inspect(&id).await.unwrap().unwrap();
+            if self.is_it(&one) {
+                found.push(one);
+            }
+        }
+        found
+    }
+
     /// Which of the two runs; it must be settled.
     pub(crate) async fn old_or_new<'a>(
         &self,
@@ -347,8 +454,7 @@ impl World {
         old: &'a ImageChoice,
         new: &'a ImageChoice,
     ) -> &'a ImageChoice {
-        let ids = self.engine.project_containers(&self.project).await.unwrap();
-        let one = self.engine.inspect(&ids[0]).await.unwrap().unwrap();
+        let one = self.containers().await.into_iter().next().unwrap_or_else(|| panic!("{case}: no container at all"));
         let runs = if one["Image"] == new.image { new } else { old };
         self.settled(case, runs).await;
         runs

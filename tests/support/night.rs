@@ -97,7 +97,7 @@ impl Prober for Ports {
                 self.0.ask(port.expect("the config's urls have ports"))
             }
             HealthCheck::Tcp { port } => self.0.ask(*port),
-            HealthCheck::Exec | HealthCheck::Weak => Err("nothing to ask".into()),
+            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => Err("nothing to ask".into()),
         }
     }
 }

@@ -16,6 +16,7 @@
 //! address is not told by API 1.52 and later; hooks of a compose file are on no container; a secret or config that
 //! compose copied to a place outside `/run/secrets` looks like any file the program wrote.
 
+mod alone;
 mod json;
 mod labels;
 mod matches;
@@ -29,6 +30,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use alone::alone;
 pub use labels::{
     COMPOSE_PREFIX, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT, SERVICE, WORKING_DIR,
     compose_labels,

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::json::{at, entries, strings, text};
+use super::json::{at, entries, is_empty, strings, text};
 use super::labels::{NUMBER, ONEOFF, PROJECT, SERVICE, label};
 use super::networks::primary;
 use super::own::joined;
@@ -68,13 +68,15 @@ fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
         .peers
         .iter()
         .filter(|p| !service.is_empty() && p.service == service && !p.oneoff && p.id != id)
+        .filter(|p| p.number == label(inspect, NUMBER))
         .map(|p| p.name.as_str())
         .collect();
     if !others.is_empty() {
         found.push(format!(
-            "{service} has {} containers ({name}, {}); one is handled so far. Run `docker compose up -d --scale {service}=1` first.",
-            others.len() + 1,
-            others.join(", ")
+            "{name} and {} are both number {} of {service}: a recreate broke off, or somebody copied one. Look with \
+             `docker ps -a` and remove what does not belong.",
+            others.join(", "),
+            label(inspect, NUMBER)
         ));
     }
     if let Some(rest) = wreck_of(&name) {
@@ -91,13 +93,27 @@ fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
 fn state(inspect: &Value) -> Option<String> {
     let name = name(inspect);
     match text(inspect, &["State", "Status"]) {
-        "paused" => Some(format!("{name} is paused; it could not stop by itself. Run `docker unpause {name}`.")),
+        "exited" if is_one_shot(inspect) => Some(format!(
+            "{name} looks like a one-shot job: it ended by itself with code 0 and nothing would start it again. To run it \
+             anew could repeat its work, and there is nothing to prove it by. If it should run all the time, start it with \
+             `docker start {name}` first; else run the other image with `docker compose run`."
+        )),
         "dead" => Some(format!(
             "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then `docker compose up -d`."
         )),
         "removing" => Some(format!("{name} is being removed by someone else. Look again with `docker ps -a`.")),
         _ => None,
     }
+}
+
+/// Ended well by itself, is not brought back by any policy, and has neither port nor check that could prove it.
+fn is_one_shot(inspect: &Value) -> bool {
+    let host = at(inspect, &["HostConfig"]);
+    let check = text(inspect, &["Config", "Healthcheck", "Test", "0"]);
+    at(inspect, &["State", "ExitCode"]).as_i64() == Some(0)
+        && matches!(text(host, &["RestartPolicy", "Name"]), "" | "no")
+        && is_empty(at(host, &["PortBindings"]))
+        && (is_empty(at(inspect, &["Config", "Healthcheck", "Test"])) || check == "NONE")
 }
 
 /// What create could not be told faithfully, whatever the image.
