@@ -31,14 +31,43 @@ async fn killed_at_every_call_of_a_swap_that_is_put_back(world: &World) {
     assert_eq!(ends.new, 0, "{ends:?}");
 }
 
-#[tokio::test]
-async fn killed_at_every_call_whatever_the_service_and_whatever_else_happens() {
-    for shape in Shape::ALL {
-        for then in [Then::Nothing, Then::LedgerLost, Then::EngineKilled] {
-            for target in [Behaviour::Healthy, Behaviour::Exits(1), Behaviour::Unhealthy] {
-                kill_everywhere(&World::sim().await.of(shape), target, then).await;
-            }
+/// Whatever else happens between the kill and the next agent, for each kind of service.
+mod shapes {
+    use super::*;
+
+    async fn whatever_happens(shape: Shape) {
+        for (then, target) in [
+            (Then::Nothing, Behaviour::Healthy),
+            (Then::Nothing, Behaviour::Exits(1)),
+            (Then::LedgerLost, Behaviour::Healthy),
+            (Then::LedgerLost, Behaviour::Exits(1)),
+            (Then::LedgerLost, Behaviour::Unhealthy),
+            (Then::EngineKilled, Behaviour::Healthy),
+            (Then::EngineKilled, Behaviour::Exits(1)),
+            (Then::EngineKilled, Behaviour::Unhealthy),
+        ] {
+            kill_everywhere(&World::sim().await.of(shape), target, then).await;
         }
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_stop_first() {
+        whatever_happens(Shape::ALL[0]).await;
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_stop_first_of_one_of_three() {
+        whatever_happens(Shape::ALL[1]).await;
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_start_first() {
+        whatever_happens(Shape::ALL[2]).await;
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_start_first_of_one_of_three() {
+        whatever_happens(Shape::ALL[3]).await;
     }
 }
 

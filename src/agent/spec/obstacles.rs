@@ -109,11 +109,11 @@ fn state(inspect: &Value) -> Option<String> {
 /// Ended well by itself, is not brought back by any policy, and has neither port nor check that could prove it.
 fn is_one_shot(inspect: &Value) -> bool {
     let host = at(inspect, &["HostConfig"]);
-    let check = text(inspect, &["Config", "Healthcheck", "Test", "0"]);
+    let check = strings(at(inspect, &["Config", "Healthcheck", "Test"]));
     at(inspect, &["State", "ExitCode"]).as_i64() == Some(0)
         && matches!(text(host, &["RestartPolicy", "Name"]), "" | "no")
         && is_empty(at(host, &["PortBindings"]))
-        && (is_empty(at(inspect, &["Config", "Healthcheck", "Test"])) || check == "NONE")
+        && matches!(check.first(), None | Some(&"NONE"))
 }
 
 /// What create could not be told faithfully, whatever the image.
