@@ -132,7 +132,8 @@ fn third_law_failing_at_any_step_leaves_the_world_as_it_was() {
                     async |bot| bot.rollback(BEN, line, at_rest).await,
                 );
                 assert!(undone(&run), "{line} of {kind:?}, failing {half:?} step {step}: {:?}", run.status);
-                stands(&night, "1.1").unwrap_or_else(|why| panic!("{line} of {kind:?}, failing {half:?} step {step}: {why}"));
+                stands(&night, "1.1")
+                    .unwrap_or_else(|why| panic!("{line} of {kind:?}, failing {half:?} step {step}: {why}"));
             }
         }
     }
@@ -166,7 +167,8 @@ fn fourth_law_killed_after_any_record_it_recovers_to_the_same_end() {
                 });
                 let as_expected = if end == "1.0" { done(&run) } else { undone(&run) };
                 assert!(as_expected, "{line} of {kind:?}, killed after record {kill_after}: {:?}", run.status);
-                stands(&night, end).unwrap_or_else(|why| panic!("{line} of {kind:?}, killed after record {kill_after}: {why}"));
+                stands(&night, end)
+                    .unwrap_or_else(|why| panic!("{line} of {kind:?}, killed after record {kill_after}: {why}"));
             }
             eprintln!("{line} of {kind:?} to {end}: killed after each of {records} appends");
         }

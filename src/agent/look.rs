@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
+use super::copies::copies;
 use super::engine::Engine;
 use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
 use super::spec::{self, Peer, Surroundings};
-use super::copies::copies;
 use super::{ContainerFacts, ImageFound, Inspect, LookError, PinFacts, ServiceFacts, StackFacts, fingerprint, raw};
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
@@ -136,7 +136,12 @@ impl<E: Engine> Inspect for HostAgent<E> {
         let engine = self.engine.facts().await.map_err(look_error)?;
         let all = self.containers(project).await.map_err(look_error)?;
         let open = self.ledger.open().map_err(other)?;
-        let mut facts = StackFacts { engine, services: Default::default(), free_bytes: self.engine.free_bytes().await, meddlers: self.meddlers(&all).await.map_err(look_error)? };
+        let mut facts = StackFacts {
+            engine,
+            services: Default::default(),
+            free_bytes: self.engine.free_bytes().await,
+            meddlers: self.meddlers(&all).await.map_err(look_error)?,
+        };
         for container in &all {
             let Some(service) = raw::label(container, raw::SERVICE).and_then(|s| ServiceName::parse(s).ok()) else {
                 continue;

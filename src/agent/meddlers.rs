@@ -57,11 +57,8 @@ fn meddler(container: &Value, project: &[Value]) -> Option<Meddler> {
             label => raw::label(c, label) != Some("true"),
         },
     };
-    let mut spares: Vec<ServiceName> = project
-        .iter()
-        .filter(spared)
-        .filter_map(|c| ServiceName::parse(raw::label(c, raw::SERVICE)?).ok())
-        .collect();
+    let mut spares: Vec<ServiceName> =
+        project.iter().filter(spared).filter_map(|c| ServiceName::parse(raw::label(c, raw::SERVICE)?).ok()).collect();
     spares.sort();
     spares.dedup();
     Some(Meddler { name: raw::name(container).to_owned(), does, spares })
@@ -82,8 +79,12 @@ mod tests {
     #[test]
     fn they_are_known_by_image_and_label_and_so_is_what_they_spare() {
         let api = container("shop-api-1", "shop/api:1", &json!({"com.docker.compose.service": "api"}), &[]);
-        let healed =
-            container("shop-web-1", "shop/web:1", &json!({"com.docker.compose.service": "web", "autoheal": "true"}), &[]);
+        let healed = container(
+            "shop-web-1",
+            "shop/web:1",
+            &json!({"com.docker.compose.service": "web", "autoheal": "true"}),
+            &[],
+        );
         let project = [api.clone(), healed];
         let spares = |m: Option<Meddler>| m.unwrap().spares.iter().map(ToString::to_string).collect::<Vec<_>>();
         let no = json!({});

@@ -126,12 +126,7 @@ impl<E: Engine> HostAgent<E> {
     }
 
     /// Asks the very container, by the host port that it has now.
-    async fn ask_own(
-        &self,
-        id: &str,
-        inside: &str,
-        path: Option<&str>,
-    ) -> Result<Result<(), String>, EngineError> {
+    async fn ask_own(&self, id: &str, inside: &str, path: Option<&str>) -> Result<Result<(), String>, EngineError> {
         let Some(inspect) = self.engine.inspect(id).await? else { return Ok(Err(gone())) };
         let Some(port) = raw::host_port(&inspect, inside) else {
             return Ok(Err(format!("{} does not publish {inside}", raw::name(&inspect))));

@@ -5,12 +5,12 @@
 
 use serde_json::Value;
 
+use super::copies::is_of;
 use super::engine::Engine;
 use super::host::HostAgent;
 use super::marks::{Mark, Marked};
 use super::operate::Way;
 use super::operation::{Life, OldContainer, Operation, Phase, Taken};
-use super::copies::is_of;
 use super::swap::uncertain;
 use super::voice::Voice;
 use super::{ActError, Observed, Order, raw};

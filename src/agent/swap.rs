@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::copies::{is_of, the_one};
 use super::engine::{Engine, EngineError};
 use super::host::{HostAgent, before_acting};
 use super::images::{Image, foreign_platform};
@@ -14,7 +15,6 @@ use super::operate::{Way, own_labels};
 use super::operation::{Life, OldContainer, Operation, Phase, Taken, no_restart};
 use super::spec::{self, NewContainer, Peer, Recorded, Recreate, Surroundings};
 use super::voice::Voice;
-use super::copies::{is_of, the_one};
 use super::{ActError, Observed, Order, raw};
 use crate::domain::names::Fingerprint;
 use crate::domain::plan::{ImageChoice, Proof, Settings, SpecRef, StartFirst, StepOutput, Swap};

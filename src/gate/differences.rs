@@ -28,7 +28,9 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
             continue;
         }
         match (&a.action, &n.action) {
-            (StepAction::SwapService(a), StepAction::SwapService(n)) if a.service == n.service && a.number == n.number => {
+            (StepAction::SwapService(a), StepAction::SwapService(n))
+                if a.service == n.service && a.number == n.number =>
+            {
                 let service = &a.service;
                 let images = a.from.fingerprint != n.from.fingerprint;
                 say(

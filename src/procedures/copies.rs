@@ -142,7 +142,8 @@ fn each(rules: &ServiceRules, container: &ContainerFacts, copies: &[ContainerFac
     let own_check = if container.has_check { HealthCheck::Exec } else { HealthCheck::Weak };
     // The container's own port behind a port of the host, if it has that one too.
     let behind = |port: u16| {
-        let inside = copies.iter().flat_map(|c| &c.published).find(|(host, _)| *host == port).map(|(_, inside)| inside)?;
+        let inside =
+            copies.iter().flat_map(|c| &c.published).find(|(host, _)| *host == port).map(|(_, inside)| inside)?;
         container.published.iter().any(|(_, own)| own == inside).then(|| inside.clone())
     };
     let tcp = || container.published.iter().map(|(_, inside)| inside).find(|inside| inside.ends_with("/tcp"));
@@ -221,7 +222,9 @@ pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chos
     for meddler in facts.meddlers.iter().filter(|m| !m.spares.contains(service)) {
         let name = visible(&meddler.name);
         say(match meddler.does {
-            Meddling::Updates => format!("{name} updates containers by itself: it may undo this; tell it to leave {service}"),
+            Meddling::Updates => {
+                format!("{name} updates containers by itself: it may undo this; tell it to leave {service}")
+            }
             Meddling::Restarts => format!("{name} restarts what is unhealthy: it may disturb the proof of {service}"),
         });
     }

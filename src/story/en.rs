@@ -181,12 +181,7 @@ fn change_lines(run: &RunState) -> Vec<Line> {
     for step in &planned.plan.steps {
         match &step.action {
             StepAction::SwapService(swap) => {
-                say(vec![
-                    text("from "),
-                    code(&swap.from.reference),
-                    text(" "),
-                    code(swap.from.fingerprint.short()),
-                ]);
+                say(vec![text("from "), code(&swap.from.reference), text(" "), code(swap.from.fingerprint.short())]);
                 let mut to =
                     vec![text("to   "), code(&swap.to.reference), text(" "), code(swap.to.fingerprint.short())];
                 match planned.notes.to_release {

@@ -130,7 +130,11 @@ async fn kill_everywhere(world: &World, target: Behaviour, then: Then) -> Ends {
             let observed = observed.unwrap_or_else(|e| panic!("{case}: {e}"));
             let runs = world.old_or_new(&case, old, new).await;
             assert_eq!(so(&observed), runs == new, "{case}: {observed:?}");
-            if runs == new { ends.new += 1 } else { ends.old += 1 }
+            if runs == new {
+                ends.new += 1
+            } else {
+                ends.old += 1
+            }
             if then != Then::EngineKilled {
                 assert_eq!(world.beside().await, beside, "{case}: nobody else is touched");
             }
@@ -199,7 +203,11 @@ async fn fail_everywhere(shape: Shape, target: Behaviour, verdict: impl Fn(When)
     let calls = uninterrupted(&world, &old, &new).await;
     for index in 0..calls.len() as u64 {
         for when in [When::Before, When::After] {
-            let case = format!("{shape:?} {:?} {when:?} call {index} ({}) to {target:?}", verdict(when), calls[index as usize]);
+            let case = format!(
+                "{shape:?} {:?} {when:?} call {index} ({}) to {target:?}",
+                verdict(when),
+                calls[index as usize]
+            );
             let (swap, claim) = fresh(&world, &old, &new).await;
             let agent = world.agent_on(world.failing(index, when, verdict(when)));
             let ended = act(&agent, &world.order(claim, 1, swapping(&swap))).await;

@@ -53,7 +53,9 @@ impl Prober for Asks {
         let port = match check {
             HealthCheck::Http { url } => url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap(),
             HealthCheck::Tcp { port } => *port,
-            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => return Err("not asked from outside".to_owned()),
+            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => {
+                return Err("not asked from outside".to_owned());
+            }
         };
         match &self.0 {
             Some(sim) => sim.ask(port),
@@ -139,6 +141,11 @@ impl World {
 
     pub(crate) fn of(self, shape: Shape) -> Self {
         Self { shape, ..self }
+    }
+
+    /// The name of one of the two networks: 0 is the service's own, 1 the one that it is on as well.
+    pub(crate) fn network(&self, nth: usize) -> &str {
+        &self.networks[nth]
     }
 
     fn number(&self) -> u32 {
@@ -396,10 +403,7 @@ impl World {
             grace_s: 1,
             number: self.shape.number,
             start_first: self.shape.start_first.then(|| StartFirst {
-                proxies: vec![Proxy {
-                    service: ServiceName::parse("web").unwrap(),
-                    signal: Some("WINCH".to_owned()),
-                }],
+                proxies: vec![Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("WINCH".to_owned()) }],
                 drain_ms: 10,
             }),
         }

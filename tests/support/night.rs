@@ -104,7 +104,8 @@ impl Kind {
     /// Each of its containers as compose makes them of this image.
     fn services(self, image: &str) -> Vec<ComposeService> {
         let one = |number: &u32| {
-            let ports = if self.start_first() { vec![] } else { vec![(API - 1 + u16::try_from(*number).unwrap(), 3000)] };
+            let ports =
+                if self.start_first() { vec![] } else { vec![(API - 1 + u16::try_from(*number).unwrap(), 3000)] };
             ComposeService { number: *number, ..ComposeService::new("shop", "api", image, &ports) }
         };
         self.numbers().iter().map(one).collect()
@@ -168,7 +169,8 @@ impl Night {
             ("shop/api:1.1", new),
         ] {
             let image = NewImage::new(reference, behaviour);
-            let check = serde_json::json!({"Healthcheck": {"Test": ["CMD", "/well"], "Interval": 3_600_000_000_000u64}});
+            let check =
+                serde_json::json!({"Healthcheck": {"Test": ["CMD", "/well"], "Interval": 3_600_000_000_000u64}});
             engine.add_image(if kind.start_first() { image.config(check) } else { image });
         }
         for (service, ports) in [("db", vec![]), ("web", vec![(8080, 80)])] {

@@ -90,7 +90,9 @@ fn play(op: &mut Operation, seen: &mut Seen, healthy: bool) -> (Move, Vec<String
             Move::Prove(Which::Old) => taken.old_proof = Some(Ok(())),
             Move::Remove(w) => put(seen, *w, None),
             Move::Connect => taken.connected = true,
-            Move::Tell if matches!(op.phase, Phase::Proven { .. }) && pick(seen, Which::Old).is_some_and(|o| !down(&o)) => {
+            Move::Tell
+                if matches!(op.phase, Phase::Proven { .. }) && pick(seen, Which::Old).is_some_and(|o| !down(&o)) =>
+            {
                 taken.told = true;
             }
             Move::Tell => taken.told_last = true,
@@ -182,7 +184,8 @@ fn an_old_container_that_did_not_run_is_not_started_on_the_way_back() {
 }
 
 fn beside_each_other(phase: Phase) -> Operation {
-    let web = crate::domain::plan::Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("HUP".to_owned()) };
+    let web =
+        crate::domain::plan::Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("HUP".to_owned()) };
     let start_first = Some(StartFirst { proxies: vec![web], drain_ms: 1 });
     Operation { start_first, late: vec![("front".to_owned(), json!({}))], ..operation(phase) }
 }
@@ -239,11 +242,8 @@ fn every_row_of_start_first_ends_old_or_new_and_somebody_serves_meanwhile() {
 #[test]
 fn start_first_tells_the_proxies_again_once_the_old_one_is_gone() {
     let mut op = beside_each_other(proven());
-    let mut seen = Seen {
-        old: seat("N", Life::Up, always()),
-        new: seat("N.next-abc", Life::Up, no_restart()),
-        stranger: None,
-    };
+    let mut seen =
+        Seen { old: seat("N", Life::Up, always()), new: seat("N.next-abc", Life::Up, no_restart()), stranger: None };
     let (_, moves) = play(&mut op, &mut seen, true);
     let told: Vec<usize> = moves.iter().enumerate().filter(|(_, m)| *m == "Tell").map(|(i, _)| i).collect();
     let stopped = moves.iter().position(|m| m == "Stop(Old)").unwrap();

@@ -35,7 +35,8 @@ pub fn alone(inspect: &Value, peers: &[Peer]) -> Vec<String> {
         found.push("it has a fixed MAC address, which only one can hold".to_owned());
     }
     let (id, name) = (text(inspect, &["Id"]), text(inspect, &["Name"]).trim_start_matches('/'));
-    let uses = |p: &&Peer| p.uses.iter().any(|used| used == name || (used.len() >= 12 && id.starts_with(used.as_str())));
+    let uses =
+        |p: &&Peer| p.uses.iter().any(|used| used == name || (used.len() >= 12 && id.starts_with(used.as_str())));
     for peer in peers.iter().filter(|p| p.id != id).filter(uses) {
         found.push(format!("{} lives on its network, processes or volumes and can follow only one", peer.name));
     }
@@ -73,7 +74,8 @@ mod tests {
             let found = alone(&one, &[]);
             assert!(found.len() == 1 && found[0].contains(part), "{part}: {found:?}");
         }
-        let peer = Peer { id: "p".into(), name: "sidecar".into(), uses: vec!["0123456789abcdef".into()], ..Peer::default() };
+        let peer =
+            Peer { id: "p".into(), name: "sidecar".into(), uses: vec!["0123456789abcdef".into()], ..Peer::default() };
         assert!(alone(&free, &[peer])[0].contains("sidecar"));
     }
 }

@@ -76,7 +76,8 @@ impl NewContainer {
             return Vec::new();
         };
         let names: Vec<String> = endpoints.keys().filter(|name| hidden(name)).cloned().collect();
-        let mut late: Vec<(String, Value)> = names.into_iter().filter_map(|name| endpoints.remove_entry(&name)).collect();
+        let mut late: Vec<(String, Value)> =
+            names.into_iter().filter_map(|name| endpoints.remove_entry(&name)).collect();
         let (later, now) = std::mem::take(&mut self.connects).into_iter().partition(|(name, _)| hidden(name));
         self.connects = now;
         late.extend::<Vec<_>>(later);
