@@ -192,7 +192,7 @@ impl<E: Engine> HostAgent<E> {
                     return Err(refused(why));
                 }
                 let labels = match &swap.target_spec {
-                    Some(recorded) => self.labels_if_equal(recorded, &today).await?,
+                    Some(recorded) => self.labels_if_equal(recorded, &today, raw::name(present)).await?,
                     None => None,
                 };
                 let own_labels = own_labels(self, op);
@@ -245,10 +245,13 @@ impl<E: Engine> HostAgent<E> {
         &self,
         recorded: &SpecRef,
         today: &Value,
+        name: &str,
     ) -> Result<Option<serde_json::Map<String, Value>>, ActError> {
         let Some(record) = self.ledger.spec(&recorded.id).map_err(refused)? else { return Ok(None) };
         let Some(image) = self.image_inspect(&record.image).await.map_err(before_acting)? else { return Ok(None) };
-        let equal = spec::settings(&record.container, &image) == *today;
+        // The record may be of another copy: each is found by its own name too, and compose's labels are the same.
+        let recorded = nameless(spec::settings(&record.container, &image), raw::name(&record.container));
+        let equal = recorded == nameless(today.clone(), name);
         Ok(equal.then(|| spec::compose_labels(&record.container)))
     }
 
@@ -328,6 +331,16 @@ impl<E: Engine> HostAgent<E> {
             Err(why) => Observed::NotSo(why),
         })
     }
+}
+
+/// Settings without the container's own name among its names on networks.
+fn nameless(mut settings: Value, name: &str) -> Value {
+    for (_, endpoint) in settings.get_mut("networks").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(aliases) = endpoint.get_mut("Aliases").and_then(Value::as_array_mut) {
+            aliases.retain(|alias| alias.as_str() != Some(name));
+        }
+    }
+    settings
 }
 
 /// What a finished operation means to the one who ordered it.

@@ -11,8 +11,12 @@ use crate::domain::trouble::{Trouble, TroubleKind};
 use super::planner::{Ask, Chosen, ServiceRules};
 
 /// The containers of the service, by number, or why there is nothing to work on.
-pub(super) fn the_containers<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f [ContainerFacts], Trouble> {
-    let Some(service) = facts.services.get(&ask.service) else { return Err(no_container(ask, facts)) };
+pub(super) fn the_containers<'f>(
+    ask: &Ask,
+    facts: &'f StackFacts,
+    history: &History,
+) -> Result<&'f [ContainerFacts], Trouble> {
+    let Some(service) = facts.services.get(&ask.service) else { return Err(no_container(ask, facts, history)) };
     // The second container of a swap that is under way is no copy.
     if let Some(run) = service.containers.iter().find_map(|c| c.unfinished) {
         return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
@@ -36,7 +40,15 @@ pub(super) fn the_containers<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f
 }
 
 /// There is no container of that service.
-pub(super) fn no_container(ask: &Ask, facts: &StackFacts) -> Trouble {
+pub(super) fn no_container(ask: &Ask, facts: &StackFacts, history: &History) -> Trouble {
+    if let Some(last) = history.current.and_then(|id| history.get(id)) {
+        let (service, reference) = (&ask.service, visible(&last.handles.reference));
+        let why =
+            format!("{service} has no container any more: somebody removed it. It ran {} ({reference}).", last.id);
+        return Trouble::new(TroubleKind::Unavailable, why)
+            .say(format!("Bring it back with `docker compose up -d {service}`, then ask again. Nothing was touched."))
+            .try_this(format!("/releases {service}"));
+    }
     let known: Vec<&str> = facts.services.keys().map(ServiceName::as_str).collect();
     let near = known.iter().max_by(|a, b| {
         let near = |name: &str| strsim::jaro_winkler(name, ask.service.as_str());

@@ -104,8 +104,9 @@ pub async fn prepare(
     rules: &(dyn Fn(&ContainerFacts) -> ServiceRules + Sync),
 ) -> Result<(Plan, PlanNotes), Trouble> {
     let facts = inspect.stack(&ask.project).await.map_err(|e| cannot_look(&e))?;
-    let copies: Vec<ContainerFacts> = the_containers(ask, &facts)?.iter().map(|c| with_its_name(c, history)).collect();
-    let container = representative(&copies, history).ok_or_else(|| no_container(ask, &facts))?;
+    let copies: Vec<ContainerFacts> =
+        the_containers(ask, &facts, history)?.iter().map(|c| with_its_name(c, history)).collect();
+    let container = representative(&copies, history).ok_or_else(|| no_container(ask, &facts, history))?;
     let rules = rules(container);
     let mut local = Vec::new();
     let looked_at = repositories(&rules, container);

@@ -57,14 +57,14 @@ impl Group<'_> {
         let active = at(|s| matches!(s, StepState::Open | StepState::UndoOpen))
             .or_else(|| at(|s| matches!(s, StepState::Failed { .. })))
             .or_else(|| self.steps.iter().rposition(|(_, s)| **s != StepState::Waiting));
-        let (service, reference) = (&swap.service, &swap.to.reference);
+        let service = &swap.service;
         let Some(active) = active else {
-            return vec![text(format!("{} swap {service}, {count} in turn, to {reference}", mark(state)))];
+            return vec![text(format!("{} swap {service}, {count} in turn", mark(state)))];
         };
         let state = self.steps[active].1;
         let outputs: Vec<&StepOutput> = self.steps.iter().filter_map(|(_, s)| done(s)).collect();
         let words = if outputs.len() == count { all_words(&outputs) } else { String::new() };
-        vec![text(format!("{} swap {service} {} of {count} to {reference}{words}", mark(state), active + 1))]
+        vec![text(format!("{} swap {service} {} of {count}{words}", mark(state), active + 1))]
     }
 }
 
