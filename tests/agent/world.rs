@@ -226,6 +226,15 @@ impl World {
         ImageChoice { fingerprint: handles.fingerprint, image: handles.image, reference: reference.to_owned() }
     }
 
+    /// `docker pause`.
+    pub(crate) async fn pause(&self, id: &str) {
+        match (&self.sim, &self.real) {
+            (Some(sim), _) => sim.set_paused(id, true),
+            (None, Some(real)) => real.docker().pause_container(id).await.unwrap(),
+            (None, None) => unreachable!("a world has an engine"),
+        }
+    }
+
     pub(crate) async fn remove_image(&self, reference: &str) {
         match (&self.sim, &self.real) {
             (Some(sim), _) => sim.remove_image(reference).unwrap(),
@@ -276,7 +285,7 @@ impl World {
 
     fn is_it(&self, one: &Value) -> bool {
         let label = |key: &str| one["Config"]["Labels"][format!("com.docker.compose.{key}")].clone();
-        label("service") != "web" && label("container-number") == self.number().to_string()
+        label("service") != "web" && label("container-number").as_str() == Some(self.number().to_string().as_str())
     }
 
     /// As compose v2 makes it; what stood there before is removed.
@@ -295,6 +304,13 @@ impl World {
 
     pub(crate) async fn create(&self, name: &str, image: &ImageChoice, env: &[&str], labels: Value) -> String {
         self.engine.create(name, &self.body(image, env, labels)).await.unwrap()
+    }
+
+    /// One that publishes nothing.
+    pub(crate) async fn create_unpublished(&self, name: &str, image: &ImageChoice, labels: Value) -> String {
+        let mut body = self.body(image, &[], labels);
+        body["HostConfig"].as_object_mut().unwrap().remove("PortBindings");
+        self.engine.create(name, &body).await.unwrap()
     }
 
     fn body(&self, image: &ImageChoice, env: &[&str], labels: Value) -> Value {

@@ -94,9 +94,8 @@ fn state(inspect: &Value) -> Option<String> {
     let name = name(inspect);
     match text(inspect, &["State", "Status"]) {
         "exited" if is_one_shot(inspect) => Some(format!(
-            "{name} looks like a one-shot job: it ended by itself with code 0 and nothing would start it again. To run it \
-             anew could repeat its work, and there is nothing to prove it by. If it should run all the time, start it with \
-             `docker start {name}` first; else run the other image with `docker compose run`."
+            "{name} seems to be a one-shot job: it ended well by itself, so nothing could prove another image. \
+             If it should run, start it first."
         )),
         "dead" => Some(format!(
             "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then `docker compose up -d`."
