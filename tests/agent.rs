@@ -29,6 +29,8 @@ mod crashes;
 mod images;
 #[path = "agent/pins.rs"]
 mod pins;
+#[path = "agent/proxied.rs"]
+mod proxied;
 #[path = "agent/recovery.rs"]
 mod recovery;
 #[path = "agent/swaps.rs"]

@@ -19,7 +19,7 @@ mod prune;
 use std::sync::Arc;
 
 use hands::{Dying, Failing, Half, Twice};
-use night::{BEN, Night, at_rest};
+use night::{BEN, Kind, Night, at_rest};
 use sternway::agent::Act;
 use sternway::agent::sim::Behaviour;
 use sternway::command::{Action, Catalogue};
@@ -47,11 +47,18 @@ fn procedures() -> Vec<&'static str> {
     all
 }
 
+/// Every procedure on every kind of service.
+fn cases() -> Vec<(&'static str, Kind)> {
+    procedures().into_iter().flat_map(|line| Kind::ALL.map(|kind| (line, kind))).collect()
+}
+
 /// Whether the API runs that version, alone, under its own name, with the pin that belongs to it.
 fn stands(night: &Night, version: &str) -> Result<(), String> {
     let image = format!("shop/api:{version}");
     let containers = night.containers();
-    if containers != ["shop-api-1", "shop-db-1", "shop-web-1"] {
+    let mut whole: Vec<String> = night.kind.numbers().iter().map(|n| format!("shop-api-{n}")).collect();
+    whole.extend(["shop-db-1".to_owned(), "shop-web-1".to_owned()]);
+    if containers != whole {
         return Err(format!("containers: {containers:?}"));
     }
     let pin = night.pin();
@@ -64,19 +71,21 @@ fn stands(night: &Night, version: &str) -> Result<(), String> {
         let host = night.hosts(&config).into_values().next().unwrap();
         host.inspect.stack(&config.stacks[0].project).await.unwrap()
     });
-    let api = facts.services.iter().find(|(n, _)| n.as_str() == "api").map(|(_, s)| s.containers[0].clone());
-    let api = api.ok_or("no api")?;
+    let apis = facts.services.iter().find(|(n, _)| n.as_str() == "api").map(|(_, s)| s.containers.clone());
+    let apis = apis.ok_or("no api")?;
     let wanted = night.run(async {
         let config = night.config();
         let host = night.hosts(&config).into_values().next().unwrap();
         host.inspect.local_images("shop/api").await.unwrap()
     });
     let wanted = wanted.iter().find(|h| h.reference == image).ok_or("no such image")?;
-    if api.image.fingerprint != wanted.fingerprint {
-        return Err(format!("the api runs {}, not {image}", api.image.reference));
-    }
-    if api.state != sternway::agent::ContainerState::Running {
-        return Err(format!("the api is {:?}", api.state));
+    for api in &apis {
+        if api.image.fingerprint != wanted.fingerprint {
+            return Err(format!("{} runs {}, not {image}", api.name, api.image.reference));
+        }
+        if api.state != sternway::agent::ContainerState::Running {
+            return Err(format!("{} is {:?}", api.name, api.state));
+        }
     }
     Ok(())
 }
@@ -91,44 +100,45 @@ fn undone(run: &RunState) -> bool {
 
 #[test]
 fn first_law_every_procedure_succeeds() {
-    for line in procedures() {
-        let night = Night::after_a_bad_deploy();
+    for (line, kind) in cases() {
+        let night = Night::after_a_bad_deploy_of(kind);
         let run = night.live(async |bot| bot.rollback(BEN, line, at_rest).await);
-        assert!(done(&run), "{line}: {:?}", run.status);
-        stands(&night, "1.0").unwrap_or_else(|why| panic!("{line}: {why}"));
+        assert!(done(&run), "{line} of {kind:?}: {:?}", run.status);
+        stands(&night, "1.0").unwrap_or_else(|why| panic!("{line} of {kind:?}: {why}"));
     }
 }
 
 #[test]
 fn second_law_each_step_run_twice_changes_nothing() {
-    for line in procedures() {
-        let night = Night::after_a_bad_deploy();
+    for (line, kind) in cases() {
+        let night = Night::after_a_bad_deploy_of(kind);
         let log = Arc::clone(&night.log) as _;
         let run = night.live_with(
             log,
             |hosts| hands::replace(hosts, |act| Arc::new(Twice(act)) as Arc<dyn Act>),
             async |bot| bot.rollback(BEN, line, at_rest).await,
         );
-        assert!(done(&run), "{line}: {:?}", run.status);
-        stands(&night, "1.0").unwrap_or_else(|why| panic!("{line}: {why}"));
+        assert!(done(&run), "{line} of {kind:?}: {:?}", run.status);
+        stands(&night, "1.0").unwrap_or_else(|why| panic!("{line} of {kind:?}: {why}"));
     }
 }
 
 #[test]
 fn third_law_failing_at_any_step_leaves_the_world_as_it_was() {
-    for line in procedures() {
-        let steps = steps_of(line);
+    for (line, kind) in cases() {
+        let steps = steps_of(line, kind);
         for step in 0..steps {
             for half in [Half::Before, Half::After] {
-                let night = Night::after_a_bad_deploy();
+                let night = Night::after_a_bad_deploy_of(kind);
                 let log = Arc::clone(&night.log) as _;
                 let run = night.live_with(
                     log,
                     |hosts| hands::replace(hosts, |act| Arc::new(Failing::new(act, step, half)) as Arc<dyn Act>),
                     async |bot| bot.rollback(BEN, line, at_rest).await,
                 );
-                assert!(undone(&run), "{line}, failing {half:?} step {step}: {:?}", run.status);
-                stands(&night, "1.1").unwrap_or_else(|why| panic!("{line}, failing {half:?} step {step}: {why}"));
+                assert!(undone(&run), "{line} of {kind:?}, failing {half:?} step {step}: {:?}", run.status);
+                stands(&night, "1.1")
+                    .unwrap_or_else(|why| panic!("{line} of {kind:?}, failing {half:?} step {step}: {why}"));
             }
         }
     }
@@ -136,12 +146,12 @@ fn third_law_failing_at_any_step_leaves_the_world_as_it_was() {
 
 #[test]
 fn fourth_law_killed_after_any_record_it_recovers_to_the_same_end() {
-    for line in procedures() {
+    for (line, kind) in cases() {
         for (behaviour, end) in [(Behaviour::Healthy, "1.0"), (Behaviour::Unhealthy, "1.1")] {
-            let records = records_of(line, behaviour);
+            let records = records_of(line, kind, behaviour);
             assert!(records > 10, "an uninterrupted {line} writes only {records} records");
             for kill_after in 1..=records {
-                let night = before(behaviour);
+                let night = before(kind, behaviour);
                 let dying = Dying::after(Arc::clone(&night.log) as _, kill_after);
                 let dead = dying.dead();
                 night.die_when(
@@ -161,32 +171,33 @@ fn fourth_law_killed_after_any_record_it_recovers_to_the_same_end() {
                     }
                 });
                 let as_expected = if end == "1.0" { done(&run) } else { undone(&run) };
-                assert!(as_expected, "{line}, killed after record {kill_after}: {:?}", run.status);
-                stands(&night, end).unwrap_or_else(|why| panic!("{line}, killed after record {kill_after}: {why}"));
+                assert!(as_expected, "{line} of {kind:?}, killed after record {kill_after}: {:?}", run.status);
+                stands(&night, end)
+                    .unwrap_or_else(|why| panic!("{line} of {kind:?}, killed after record {kill_after}: {why}"));
             }
-            eprintln!("{line} to {end}: killed after each of {records} appends");
+            eprintln!("{line} of {kind:?} to {end}: killed after each of {records} appends");
         }
     }
 }
 
 /// A night whose 1.0 behaves like this once it is gone back to; it was well when it was proven.
-fn before(behaviour: Behaviour) -> Night {
-    let night = Night::after_a_bad_deploy();
+fn before(kind: Kind, behaviour: Behaviour) -> Night {
+    let night = Night::after_a_bad_deploy_of(kind);
     if behaviour != Behaviour::Healthy {
         night.engine.set_behaviour("shop/api:1.0", behaviour).unwrap();
     }
     night
 }
 
-fn steps_of(line: &str) -> usize {
-    let night = Night::after_a_bad_deploy();
+fn steps_of(line: &str, kind: Kind) -> usize {
+    let night = Night::after_a_bad_deploy_of(kind);
     let run = night.live(async |bot| bot.rollback(BEN, line, at_rest).await);
     run.steps.len()
 }
 
 /// Appends of an uninterrupted run, from the start of the bot to its rest.
-fn records_of(line: &str, behaviour: Behaviour) -> usize {
-    let night = before(behaviour);
+fn records_of(line: &str, kind: Kind, behaviour: Behaviour) -> usize {
+    let night = before(kind, behaviour);
     let counting = Dying::after(Arc::clone(&night.log) as _, usize::MAX);
     night.live_with(
         Arc::clone(&counting) as _,

@@ -22,6 +22,8 @@ mod shop;
 
 #[path = "real/canary.rs"]
 mod canary;
+#[path = "real/copies.rs"]
+mod copies;
 #[path = "real/crash.rs"]
 mod crash;
 #[path = "real/demo.rs"]

@@ -51,6 +51,9 @@ mod record;
 #[path = "stories/stuck.rs"]
 mod stuck;
 
+#[path = "stories/shapes.rs"]
+mod shapes;
+
 #[path = "stories/chat.rs"]
 mod chat;
 

@@ -22,7 +22,7 @@ use super::{Act, ActError, LookError, Observed, Order, Progress, StoreKind};
 use crate::clock::Clock;
 use crate::domain::ids::RunId;
 use crate::domain::names::{ProjectName, ServiceName, Target};
-use crate::domain::plan::{StepAction, StepOutput, WayOut};
+use crate::domain::plan::{StepAction, StepOutput, Swap, WayOut};
 use crate::domain::release::Handles;
 
 /// The step kinds that this agent knows how to perform, by their `do` names.
@@ -37,6 +37,8 @@ pub const STEPS: &[&str] = &[
     "release_pins",
     "keep_pins",
 ];
+
+const SIGNAL: &str = "signal_proxy";
 
 /// What the agent may do, and where.
 #[derive(Debug, Clone)]
@@ -199,7 +201,12 @@ impl<E: Engine> HostAgent<E> {
     /// Whether this agent does such a thing here at all.
     fn may(&self, order: &Order) -> Result<(), ActError> {
         self.allowed(&order.project).map_err(|e| ActError::Refused(format!("{e}; nothing was done")))?;
-        let kind = step_kind(&order.action);
+        let tells = |swap: &Swap| swap.start_first.iter().flat_map(|s| &s.proxies).any(|p| p.signal.is_some());
+        let kind = match &order.action {
+            // Part of it is what `signal_proxy` does.
+            StepAction::SwapService(swap) if tells(swap) && !self.config.steps.contains(&SIGNAL) => SIGNAL,
+            action => step_kind(action),
+        };
         if self.config.steps.contains(&kind) {
             Ok(())
         } else {

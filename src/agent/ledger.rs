@@ -57,6 +57,14 @@ fn of_service(project: &ProjectName, service: &ServiceName) -> String {
     format!("{project}~{service}")
 }
 
+/// File of one container of a service; of its only one without a number.
+fn of_container(project: &ProjectName, service: &ServiceName, number: Option<u32>) -> String {
+    match number {
+        Some(number) => format!("{project}~{service}~{number}"),
+        None => of_service(project, service),
+    }
+}
+
 /// File of a swap that was disowned; its id is hex, so it meets no service's file.
 fn disowned(op: &str) -> String {
     format!("disowned.{op}")
@@ -95,7 +103,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be: then nothing that depends on it may be done.
     pub fn keep(&self, op: &Operation) -> Result<(), FolderError> {
-        self.folder.write(Room::Operations, &of_service(&op.project, &op.service), op)
+        self.folder.write(Room::Operations, &of_container(&op.project, &op.service, op.number), op)
     }
 
     /// Closes an operation: first how it ended, then that it is no longer open.
@@ -103,7 +111,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be written; the operation is open then and ends the same way once more.
     pub fn close(&self, op: &Operation, ended: &Ended) -> Result<(), FolderError> {
-        let name = of_service(&op.project, &op.service);
+        let name = of_container(&op.project, &op.service, op.number);
         self.folder.write(Room::Ended, &name, ended)?;
         self.folder.remove(Room::Operations, &name)
     }
@@ -113,7 +121,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be written.
     pub fn drop_open(&self, op: &Operation) -> Result<(), FolderError> {
-        self.folder.remove(Room::Operations, &of_service(&op.project, &op.service))
+        self.folder.remove(Room::Operations, &of_container(&op.project, &op.service, op.number))
     }
 
     /// From here on the labels of this swap say nothing any more.
@@ -129,12 +137,17 @@ impl Ledger {
         matches!(self.folder.read::<ProjectName>(Room::Ended, &disowned(op)), Ok(Some(_)))
     }
 
-    /// How the last operation of a service ended.
+    /// How the last operation of a service's container ended.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn ended(&self, project: &ProjectName, service: &ServiceName) -> Result<Option<Ended>, FolderError> {
-        self.folder.read(Room::Ended, &of_service(project, service))
+    pub fn ended(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        number: Option<u32>,
+    ) -> Result<Option<Ended>, FolderError> {
+        self.folder.read(Room::Ended, &of_container(project, service, number))
     }
 
     /// Records a container and gives the record's name. The same settings give the same name, whatever the

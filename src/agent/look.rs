@@ -5,12 +5,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::copies::copies;
 use super::engine::Engine;
 use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
 use super::spec::{self, Peer, Surroundings};
-use super::swap::only_one;
 use super::{
     ComposeMark, ContainerFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts, ServiceFacts,
     StackFacts, fingerprint, pinfile, raw,
@@ -37,7 +37,10 @@ impl<E: Engine> HostAgent<E> {
         open: &[Operation],
     ) -> Result<ContainerFacts, LookError> {
         let id = raw::id(container);
-        let own_op = open.iter().find(|op| op.project == *project && op.service == *service);
+        let own_op = open.iter().find(|op| {
+            let this_one = op.number.is_none_or(|n| n == raw::number(container));
+            op.project == *project && op.service == *service && this_one
+        });
         let is_new = own_op.is_some_and(|op| self.is_new_of(op, container));
         let is_rest = own_op.is_some_and(|op| op.old.id == id && matches!(op.phase, Phase::Proven { .. }));
         let mut obstacles = Vec::new();
@@ -78,7 +81,7 @@ impl<E: Engine> HostAgent<E> {
         Ok(ContainerFacts {
             id: id.to_owned(),
             name: raw::name(container).to_owned(),
-            number: raw::label(container, raw::NUMBER).and_then(|n| n.parse().ok()).unwrap_or(1),
+            number: raw::number(container),
             image: handles,
             state: raw::state(container),
             started: raw::started(container),
@@ -87,6 +90,7 @@ impl<E: Engine> HostAgent<E> {
             published: raw::published(container),
             has_check: raw::check_command(container).is_some(),
             obstacles,
+            alone: spec::alone(container, &peers),
             forged: self.forged(container),
             unfinished: own_op.filter(|_| is_new || is_rest).map(|op| op.run),
         })
@@ -160,8 +164,13 @@ impl<E: Engine> Inspect for HostAgent<E> {
         let open = self.ledger.open().map_err(other)?;
         self.store_is(engine.store);
         let switched = self.project_in(project, !all.is_empty(), engine.store);
-        let free_bytes = self.engine.free_bytes().await;
-        let mut facts = StackFacts { engine, services: Default::default(), free_bytes, switched };
+        let mut facts = StackFacts {
+            engine,
+            services: Default::default(),
+            free_bytes: self.engine.free_bytes().await,
+            switched,
+            meddlers: self.meddlers(&all).await.map_err(look_error)?,
+        };
         for container in &all {
             let Some(service) = raw::label(container, raw::SERVICE).and_then(|s| ServiceName::parse(s).ok()) else {
                 continue;
@@ -228,10 +237,7 @@ impl<E: Engine> Inspect for HostAgent<E> {
     ) -> Result<Result<(), String>, LookError> {
         self.allowed(project)?;
         let all = self.containers(project).await.map_err(look_error)?;
-        match only_one(&all, service) {
-            Ok(one) => self.ask_once(raw::id(one), rule).await.map_err(look_error),
-            Err(why) => Ok(Err(why)),
-        }
+        self.ask_copies(&copies(&all, service), service, rule).await.map_err(look_error)
     }
 
     async fn pin(&self, project: &ProjectName, file: &str, key: &str) -> Result<PinFacts, LookError> {

@@ -8,6 +8,7 @@
 //! alone, run a shell, let a recorded spec or a secret leave its folder.
 
 mod copied;
+mod copies;
 pub mod docker;
 mod docker_events;
 mod docker_raw;
@@ -24,6 +25,7 @@ pub mod ledger;
 pub mod login;
 mod look;
 mod marks;
+mod meddlers;
 mod operate;
 pub mod operation;
 mod past;
@@ -157,6 +159,8 @@ pub struct ContainerFacts {
     pub has_check: bool,
     /// Why it cannot be swapped faithfully yet: a sentence each, saying what to do. Empty = it can.
     pub obstacles: Vec<String>,
+    /// Why no second one can run beside it: a few words each. Empty = start-first is possible.
+    pub alone: Vec<String>,
     /// Labels of ours that do not carry a valid MAC: alarms (decision 16).
     pub forged: Vec<String>,
     /// The run whose unfinished work this container is, if the ledger says so.
@@ -181,6 +185,28 @@ pub struct StackFacts {
     pub free_bytes: Option<u64>,
     /// An alarm: the project was last seen in the engine's other image store, and nothing of it is seen now.
     pub switched: Option<StoreSwitched>,
+    /// Containers on this host that update or restart others by themselves: a few words each.
+    pub meddlers: Vec<Meddler>,
+}
+
+/// A container that changes others by itself, and so could undo a rollback or disturb its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meddler {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub does: Meddling,
+    /// Services of the project that say by a label that it shall leave them alone.
+    pub spares: Vec<ServiceName>,
+}
+
+/// What such a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meddling {
+    /// Replaces containers when their tag got another image (watchtower).
+    Updates,
+    /// Restarts containers that Docker calls unhealthy (autoheal).
+    Restarts,
 }
 
 /// Where an image was found.
@@ -383,10 +409,8 @@ pub trait Act: Send + Sync + 'static {
     fn can(&self) -> &'static [&'static str];
 }
 
-/// Looking up the fingerprint of what a service runs, or `None` when it has no single container.
+/// Looking up the fingerprint of what a service runs; `None` when it has no container, or its copies differ.
 pub fn running(facts: &ServiceFacts) -> Option<&Fingerprint> {
-    match facts.containers.as_slice() {
-        [one] => Some(&one.image.fingerprint),
-        _ => None,
-    }
+    let first = &facts.containers.first()?.image.fingerprint;
+    facts.containers.iter().all(|c| c.image.fingerprint == *first).then_some(first)
 }

@@ -12,7 +12,7 @@ use super::engine::{Engine, EngineError};
 use super::host::HostAgent;
 use super::ledger::Ended;
 use super::marks::{self, Marked};
-use super::operation::{self, End, Move, Operation, Phase, Seat, Seen, Taken, Which};
+use super::operation::{self, End, Life, Move, Operation, Phase, Seat, Seen, Taken, Which};
 use super::voice::Voice;
 use super::{ActError, raw};
 use crate::domain::plan::HealthRule;
@@ -160,8 +160,53 @@ impl<E: Engine> HostAgent<E> {
                 way.taken.old_proof = Some(self.prove_old(&id, &health, &way.voice).await?);
                 Ok(())
             }
+            Move::Connect => {
+                way.voice.say("showing the new container to the proxies");
+                for (network, endpoint) in &op.late {
+                    self.engine.connect(network, &id(Which::New), endpoint).await?;
+                }
+                way.taken.connected = true;
+                Ok(())
+            }
+            Move::Tell => self.tell(way).await,
+            Move::Drain => {
+                way.voice.say("letting the proxies and the requests on their way move over");
+                let drain_ms = op.start_first.as_ref().map_or(0, |s| s.drain_ms);
+                self.clock.sleep(Duration::from_millis(drain_ms)).await;
+                way.taken.drained = true;
+                Ok(())
+            }
             Move::Decide(_) | Move::Done(_) | Move::Alarm(_) => Ok(()),
         }
+    }
+
+    /// Signals the proxies. While the old one still serves, a proxy that cannot be told is a reason to go back: it would
+    /// lose requests. Afterwards it is told, and asking the service through it decides.
+    async fn tell(&self, way: &mut Way<'_>) -> Result<(), EngineError> {
+        way.voice.say("telling the proxies");
+        let op = &way.op;
+        let old_serves = self.engine.inspect(&op.old.id).await?.is_some_and(|old| raw::seat(&old).life == Life::Up);
+        let forward = matches!(op.phase, Phase::Proven { .. });
+        let mut failed = None;
+        for proxy in op.start_first.iter().flat_map(|s| &s.proxies) {
+            let Some(signal) = &proxy.signal else { continue };
+            match self.signal(&op.project, &proxy.service, signal).await {
+                Ok(_) => {}
+                Err(e @ ActError::Unknown(_)) => return Err(EngineError::Unreachable(e.to_string())),
+                Err(e) => failed = Some(e.to_string()),
+            }
+        }
+        if forward && old_serves {
+            way.taken.told = true;
+        } else {
+            way.taken.told_last = true;
+        }
+        match failed {
+            Some(why) if forward && old_serves => self.decide(&mut way.op, Phase::Back { why, cut: true }),
+            Some(why) => tracing::warn!(run = %way.op.run, why, "a proxy was not told of a container that is gone"),
+            None => {}
+        }
+        Ok(())
     }
 
     /// The old one runs what it ran: its own image is what is wanted of it.
@@ -197,9 +242,12 @@ impl<E: Engine> HostAgent<E> {
             Move::Rename(..) => "a container could not be renamed",
             Move::Remove(_) => "a container could not be removed",
             Move::Policy(..) => "a restart policy could not be set",
+            Move::Connect => "the new container could not be connected to the proxies' network",
             _ => "the engine refused",
         };
-        if op.phase == Phase::Cutting {
+        // While the old one serves there is a way back from everything.
+        let beside = op.start_first.is_some() && matches!(step, Move::Connect);
+        if op.phase == Phase::Cutting || beside {
             self.decide(op, Phase::Back { why: format!("{what}: {error}"), cut: true });
             return Ok(());
         }
@@ -237,10 +285,10 @@ impl<E: Engine> HostAgent<E> {
         let tell = |label: &str, id: &str, seat: &Option<Seat>| match seat {
             Some(seat) => {
                 let life = match &seat.life {
-                    operation::Life::Created => "made, never started".to_owned(),
-                    operation::Life::Up => "running".to_owned(),
-                    operation::Life::Paused => "paused".to_owned(),
-                    operation::Life::Ended(code) => format!("exited with {code}"),
+                    Life::Created => "made, never started".to_owned(),
+                    Life::Up => "running".to_owned(),
+                    Life::Paused => "paused".to_owned(),
+                    Life::Ended(code) => format!("exited with {code}"),
                 };
                 format!("{label} {} ({}): {life}", seat.name, short(id))
             }
@@ -282,6 +330,7 @@ fn put_back(op: &Operation, taken: &Taken) -> String {
     let Phase::Back { why, cut } = &op.phase else { return "it was put back".to_owned() };
     let how = match (cut, op.old.ran, &taken.old_proof) {
         (false, ..) => "the old container was not touched".to_owned(),
+        (true, true, None) if op.start_first.is_some() => "the old container served all the while".to_owned(),
         (true, false, _) => "the old container stands as it stood, not running".to_owned(),
         (true, true, Some(Ok(()))) => "the old container runs again and was verified".to_owned(),
         (true, true, Some(Err(ill))) => format!("the old container is back, but could not be verified: {ill}"),

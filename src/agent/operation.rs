@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::domain::event::Token;
 use crate::domain::ids::RunId;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName, Target};
-use crate::domain::plan::{HealthRule, Proof};
+use crate::domain::plan::{HealthRule, Proof, StartFirst};
 
 /// What the ledger knows of an open swap. Written durably before each move that depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Operation {
     pub project: ProjectName,
     /// The service.
     pub service: ServiceName,
+    /// Compose's number of the container, where the service has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
     /// The canonical container name, N.
     pub name: String,
     /// The container that ran before.
@@ -42,6 +45,13 @@ pub struct Operation {
     pub health: HealthRule,
     /// Seconds the old one gets to stop.
     pub grace_s: u32,
+    /// The new one serves before the old one stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_first: Option<StartFirst>,
+    /// Networks on which the proxies find the service by its name, with the endpoint that the new container gets there
+    /// once it is proven; start-first only, and only where it can live on others until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<(String, Value)>,
     /// What has been decided.
     pub phase: Phase,
 }
@@ -146,6 +156,14 @@ pub struct Taken {
     pub old_starts: u8,
     /// What proving the old one again came to.
     pub old_proof: Option<Result<(), String>>,
+    /// The new one was connected to the proxies' networks.
+    pub connected: bool,
+    /// The proxies were told that there are two.
+    pub told: bool,
+    /// Their caches ran out and requests on their way were answered.
+    pub drained: bool,
+    /// The proxies were told that the old one is gone.
+    pub told_last: bool,
 }
 
 /// Which of the two.
@@ -183,6 +201,12 @@ pub enum Move {
     Rename(Which, String),
     /// Prove that it is well.
     Prove(Which),
+    /// Connect the new one to the networks on which proxies find it.
+    Connect,
+    /// Signal the proxies that want to be signalled.
+    Tell,
+    /// Let the proxies' caches run out and requests on their way be answered.
+    Drain,
     /// Remove it; its volumes stay.
     Remove(Which),
     /// Nothing is left to do.
@@ -211,6 +235,7 @@ pub fn next(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
             let why = "it was interrupted before anything was stopped".to_owned();
             Move::Decide(Phase::Back { why, cut: false })
         }
+        Phase::Cutting if op.start_first.is_some() => beside(op, seen, taken),
         Phase::Cutting => cutting(op, seen, taken),
         Phase::Proven { .. } => forward(op, seen, taken),
         Phase::Back { cut, .. } => back(op, seen, taken, *cut),
@@ -235,6 +260,10 @@ fn cutting(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
         Some(old) if matches!(old.life, Life::Up | Life::Paused) => return Move::Stop(Which::Old),
         Some(_) => {}
     }
+    try_new(new, taken)
+}
+
+fn try_new(new: &Seat, taken: &Taken) -> Move {
     match new.life {
         Life::Created => Move::Start(Which::New),
         Life::Up => Move::Prove(Which::New),
@@ -243,6 +272,24 @@ fn cutting(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
         // The engine was restarted under it, or we were killed: it gets its start from us.
         Life::Ended(_) => Move::Start(Which::New),
     }
+}
+
+/// Start-first: the new one is tried while the old one goes on serving.
+fn beside(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
+    let Some(new) = &seen.new else { return go_back("the new container was removed by somebody") };
+    match &seen.old {
+        None if new.name == op.name => {} // a person finished it by hand; prove it like any other
+        None => return old_gone(op, new),
+        Some(old) if old.name != op.name && old.name != op.prev_name() => {
+            return Move::Alarm(format!("the old container was renamed to {} by somebody", old.name));
+        }
+        // The engine went away under both: first let somebody serve again.
+        Some(old) if taken.settling && op.old.ran && down(old) && taken.old_starts == 0 => {
+            return Move::Start(Which::Old);
+        }
+        Some(_) => {}
+    }
+    try_new(new, taken)
 }
 
 fn forward(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
@@ -258,6 +305,9 @@ fn forward(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
         Life::Created | Life::Ended(_) | Life::Paused => {
             return Move::Alarm("the new container was proven, but does not run; the old one is removed".to_owned());
         }
+    }
+    if let (Some(start_first), Some(old)) = (&op.start_first, &seen.old) {
+        return hand_over(op, start_first, old, new, taken);
     }
     if let Some(old) = &seen.old {
         if matches!(old.life, Life::Up | Life::Paused) {
@@ -278,6 +328,44 @@ fn forward(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
     if old_is_there { Move::Remove(Which::Old) } else { Move::Done(End::New) }
 }
 
+/// Start-first: both serve; the new one takes the name and the proxies, and only then the old one goes.
+fn hand_over(op: &Operation, start_first: &StartFirst, old: &Seat, new: &Seat, taken: &Taken) -> Move {
+    if !op.late.is_empty() && !taken.connected {
+        return Move::Connect;
+    }
+    if old.name == op.name {
+        return Move::Rename(Which::Old, op.prev_name());
+    }
+    if new.name != op.name {
+        return Move::Rename(Which::New, op.name.clone());
+    }
+    if !same_policy(&new.policy, &op.new_policy) {
+        return Move::Policy(Which::New, op.new_policy.clone());
+    }
+    let signals = start_first.proxies.iter().any(|p| p.signal.is_some());
+    if !down(old) {
+        if signals && !taken.told {
+            return Move::Tell;
+        }
+        if !taken.drained {
+            return Move::Drain;
+        }
+        if !is_no(&old.policy) {
+            return Move::Policy(Which::Old, no_restart());
+        }
+        return Move::Stop(Which::Old);
+    }
+    // They may still hold its address, and whoever answers no more makes requests wait.
+    if signals && !taken.told_last {
+        return Move::Tell;
+    }
+    Move::Remove(Which::Old)
+}
+
+fn down(seat: &Seat) -> bool {
+    matches!(seat.life, Life::Created | Life::Ended(_))
+}
+
 fn back(op: &Operation, seen: &Seen, taken: &Taken, cut: bool) -> Move {
     let Some(old) = &seen.old else {
         // `next` has seen to it that one of the two is there.
@@ -294,7 +382,7 @@ fn back(op: &Operation, seen: &Seen, taken: &Taken, cut: bool) -> Move {
     if old.name != op.name {
         return Move::Rename(Which::Old, op.name.clone());
     }
-    let down = matches!(old.life, Life::Created | Life::Ended(_));
+    let down = down(old);
     if cut && op.old.ran && down && taken.old_starts == 0 {
         return Move::Start(Which::Old);
     }
@@ -304,8 +392,15 @@ fn back(op: &Operation, seen: &Seen, taken: &Taken, cut: bool) -> Move {
     if cut && op.old.ran && down && taken.old_starts < OLD_STARTS_MAX {
         return Move::Start(Which::Old);
     }
-    if cut && op.old.ran && taken.old_proof.is_none() {
+    // Start-first: it served all the while, unless it had to be started.
+    let touched = op.start_first.is_none() || taken.old_starts > 0;
+    if cut && op.old.ran && touched && taken.old_proof.is_none() {
         return Move::Prove(Which::Old);
+    }
+    // They may have been told of the new one, which answers no more.
+    let signals = op.start_first.as_ref().is_some_and(|s| s.proxies.iter().any(|p| p.signal.is_some()));
+    if cut && signals && !taken.told_last {
+        return Move::Tell;
     }
     // Last: its labels are the memory.
     if seen.new.is_some() { Move::Remove(Which::New) } else { Move::Done(End::Old) }

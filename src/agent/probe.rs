@@ -56,6 +56,7 @@ impl Probe {
             HealthCheck::Exec => {
                 Err("a check inside the container is run by the engine, not asked from outside".to_owned())
             }
+            HealthCheck::OwnPort { .. } => Err("which port that is only the agent knows".to_owned()),
             HealthCheck::Weak => Err("nothing can be asked of this service".to_owned()),
         }
     }

@@ -77,6 +77,7 @@ impl<E: Engine> HostAgent<E> {
                 HealthCheck::Weak => None,
                 HealthCheck::Exec => Some(self.run_check(&inspect, rule).await?),
                 check @ (HealthCheck::Http { .. } | HealthCheck::Tcp { .. }) => Some(self.prober.ask(check).await),
+                HealthCheck::OwnPort { inside, path } => Some(self.ask_own(id, inside, path.as_deref()).await?),
             };
             match &answer {
                 Some(Ok(())) => voice.say(format!("good answer {} of {}", counter.in_a_row() + 1, rule.count)),
@@ -120,7 +121,21 @@ impl<E: Engine> HostAgent<E> {
             HealthCheck::Weak => Ok(Ok(())),
             HealthCheck::Exec => self.run_check(&inspect, rule).await,
             check @ (HealthCheck::Http { .. } | HealthCheck::Tcp { .. }) => Ok(self.prober.ask(check).await),
+            HealthCheck::OwnPort { inside, path } => self.ask_own(id, inside, path.as_deref()).await,
         }
+    }
+
+    /// Asks the very container, by the host port that it has now.
+    async fn ask_own(&self, id: &str, inside: &str, path: Option<&str>) -> Result<Result<(), String>, EngineError> {
+        let Some(inspect) = self.engine.inspect(id).await? else { return Ok(Err(gone())) };
+        let Some(port) = raw::host_port(&inspect, inside) else {
+            return Ok(Err(format!("{} does not publish {inside}", raw::name(&inspect))));
+        };
+        let check = match path {
+            Some(path) => HealthCheck::Http { url: format!("http://127.0.0.1:{port}{path}") },
+            None => HealthCheck::Tcp { port },
+        };
+        Ok(self.prober.ask(&check).await)
     }
 }
 

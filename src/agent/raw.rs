@@ -61,6 +61,35 @@ pub(super) fn restarts(inspect: &Value) -> u64 {
     at(inspect, &["RestartCount"]).as_u64().unwrap_or_default()
 }
 
+/// A variable of its environment.
+pub(super) fn env<'a>(inspect: &'a Value, key: &str) -> Option<&'a str> {
+    let all = at(inspect, &["Config", "Env"]).as_array().into_iter().flatten().filter_map(Value::as_str);
+    all.filter_map(|entry| entry.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value)
+}
+
+/// The words its program was given.
+pub(super) fn arguments(inspect: &Value) -> impl Iterator<Item = &str> {
+    at(inspect, &["Args"]).as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Compose's number of the container; 1 where there is none.
+pub(super) fn number(inspect: &Value) -> u32 {
+    label(inspect, NUMBER).and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// Names of the networks it is on.
+pub(super) fn networks(inspect: &Value) -> Vec<String> {
+    let all = at(inspect, &["NetworkSettings", "Networks"]).as_object();
+    all.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
+/// The host port at which a container's own port is published now.
+pub(super) fn host_port(inspect: &Value, inside: &str) -> Option<u16> {
+    let now = at(inspect, &["NetworkSettings", "Ports"]);
+    let bindings = now.get(inside).and_then(Value::as_array);
+    bindings.into_iter().flatten().find_map(|b| text(b, &["HostPort"]).parse().ok().filter(|port| *port != 0))
+}
+
 /// When it was started last, as the engine writes it.
 pub(super) fn started_text(inspect: &Value) -> &str {
     text(inspect, &["State", "StartedAt"])

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::copies::is_of;
 use super::engine::Engine;
 use super::host::HostAgent;
 use super::marks::{Mark, Marked};
@@ -14,7 +15,7 @@ use super::swap::uncertain;
 use super::voice::Voice;
 use super::{ActError, Observed, Order, raw};
 use crate::domain::names::ServiceName;
-use crate::domain::plan::{HealthCheck, HealthRule, Proof, StepAction};
+use crate::domain::plan::{HealthCheck, HealthRule, Proof, StartFirst, StepAction, Swap};
 
 /// A container of ours that no open operation knows, and what its labels say.
 struct Found<'a> {
@@ -82,10 +83,10 @@ impl<E: Engine> HostAgent<E> {
             if old.is_none() && raw::name(one.container) == one.mark.name {
                 continue; // finished: the labels stay on it for its life
             }
-            let Some(op) = self.by_labels(order, one, old).await? else {
+            let Some(op) = self.by_labels(order, one, old, &all).await? else {
                 return Err(self.alarm_of(one));
             };
-            if open.iter().any(|other| other.service == op.service) {
+            if open.iter().any(|other| other.service == op.service && other.number == op.number) {
                 return Err(ActError::Failed(format!(
                     "two swaps of {} are open by their labels and the ledger knows neither: nothing was touched. \
                      Look with `docker ps -a`, remove what does not belong, then type `/runs retry {}`",
@@ -125,13 +126,18 @@ impl<E: Engine> HostAgent<E> {
         order: &Order,
         one: &Found<'_>,
         old: Option<&Value>,
+        all: &[Value],
     ) -> Result<Option<Operation>, ActError> {
         let Some(old) = old else { return Ok(None) };
         let new_id = raw::id(one.container).to_owned();
         let Some(wanted) = self.fingerprint_of(raw::image(one.container)).await.map_err(uncertain)? else {
             return Ok(None);
         };
-        let health = rule_of(order, &one.service);
+        let number = raw::number(one.container);
+        let same = |c: &&Value| is_of(c, &one.service) && raw::number(c) != number;
+        let number = all.iter().any(|c| same(&c)).then_some(number);
+        let swap = swap_of(order, &one.service, number);
+        let health = rule_of(order, &one.service, number);
         let committed = raw::name(one.container) == one.mark.name || raw::name(old).contains(".prev-");
         let phase = if committed {
             // It was renamed, so it had been proven; with what answers is not known any more.
@@ -149,6 +155,7 @@ impl<E: Engine> HostAgent<E> {
             token: order.token,
             project: order.project.clone(),
             service: one.service.clone(),
+            number,
             name: one.mark.name.clone(),
             old: OldContainer { id: raw::id(old).to_owned(), policy: one.mark.old_policy.clone(), ran: true },
             new: Some(new_id),
@@ -156,6 +163,8 @@ impl<E: Engine> HostAgent<E> {
             wanted,
             health: health.unwrap_or(WEAK),
             grace_s: GRACE_S,
+            start_first: one.mark.start_first.then(|| swap.and_then(|s| s.start_first.clone()).unwrap_or(UNTOLD)),
+            late: Vec::new(),
             phase,
         }))
     }
@@ -190,13 +199,23 @@ const WEAK: HealthRule = HealthRule { check: HealthCheck::Weak, count: 5, interv
 /// Seconds to stop when the ledger cannot tell what was planned: Docker's own default.
 const GRACE_S: u32 = 10;
 
-/// The health rule that the order itself has for a service.
-fn rule_of(order: &Order, service: &ServiceName) -> Option<HealthRule> {
+/// When the order does not say which proxies to tell: the run's later steps do that.
+const UNTOLD: StartFirst = StartFirst { proxies: Vec::new(), drain_ms: 1_000 };
+
+/// The order's swap, if it is of this container.
+fn swap_of<'o>(order: &'o Order, service: &ServiceName, number: Option<u32>) -> Option<&'o Swap> {
     match &order.action {
-        StepAction::SwapService(swap) if swap.service == *service => Some(swap.health.clone()),
+        StepAction::SwapService(swap) if swap.service == *service && swap.number == number => Some(swap),
+        _ => None,
+    }
+}
+
+/// The health rule that the order itself has for a service.
+fn rule_of(order: &Order, service: &ServiceName, number: Option<u32>) -> Option<HealthRule> {
+    match &order.action {
+        StepAction::SwapService(_) => swap_of(order, service, number).map(|swap| swap.health.clone()),
         StepAction::ProveHealth { service: of, health, .. } if of == service => Some(health.clone()),
-        StepAction::SwapService(_)
-        | StepAction::ProveHealth { .. }
+        StepAction::ProveHealth { .. }
         | StepAction::PullImage { .. }
         | StepAction::ProtectImage { .. }
         | StepAction::ReleasePins { .. }

@@ -1,8 +1,8 @@
 //! Telling a proxy to resolve its targets' addresses anew (docker-facts section 4): nginx does so once only.
 
+use super::copies::is_of;
 use super::engine::Engine;
 use super::host::{HostAgent, before_acting};
-use super::swap::is_of;
 use super::{ActError, ContainerState, raw};
 use crate::domain::names::{ProjectName, ServiceName};
 use crate::domain::plan::StepOutput;

@@ -1,4 +1,4 @@
-//! One service onto another image, stop-first. Everything slow or doubtful is done before anything stops: the
+//! One container of a service onto another image. Everything slow or doubtful is done before anything stops: the
 //! image is found and compared, the settings are those of the plan, the new container is made, connected and
 //! compared with what was wanted. Then [`HostAgent::run_to_end`] ends it old or new.
 
@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::copies::{is_of, the_one};
 use super::engine::{Engine, EngineError};
 use super::host::{HostAgent, before_acting};
 use super::images::{Image, foreign_platform};
@@ -15,8 +16,8 @@ use super::operation::{Life, OldContainer, Operation, Phase, Taken, is_no, no_re
 use super::spec::{self, NewContainer, Peer, Recorded, Recreate, Surroundings};
 use super::voice::Voice;
 use super::{ActError, Observed, Order, raw};
-use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
-use crate::domain::plan::{ImageChoice, Proof, Settings, SpecRef, StepOutput, Swap};
+use crate::domain::names::Fingerprint;
+use crate::domain::plan::{ImageChoice, Proof, Settings, SpecRef, StartFirst, StepOutput, Swap};
 use crate::domain::release::Handles;
 
 /// Random digits of an operation's name: in container names, so few, and unique on one host, so enough.
@@ -36,7 +37,7 @@ impl<E: Engine> HostAgent<E> {
         voice: Voice<'_>,
     ) -> Result<StepOutput, ActError> {
         let all = self.containers(&order.project).await.map_err(before_acting)?;
-        let present = only_one(&all, &swap.service).map_err(refused)?;
+        let present = the_one(&all, &swap.service, swap.number).map_err(refused)?;
         let runs = self.fingerprint_of(raw::image(present)).await.map_err(before_acting)?;
         if runs.as_ref() == Some(&swap.to.fingerprint) {
             return self.already(order, swap, present, &voice).await;
@@ -62,7 +63,15 @@ impl<E: Engine> HostAgent<E> {
         let peers: Vec<Peer> = all.iter().filter(|c| raw::id(c) != raw::id(present)).map(Peer::of).collect();
         self.can_be_swapped(present, &peers).await?;
         let mut op = self.operation(order, swap, present)?;
-        let wanted = self.new_container(swap, present, &target, &peers, api(&facts.api), &mut op).await?;
+        let mut wanted = self.new_container(swap, present, &target, &peers, api(&facts.api), &mut op).await?;
+        if let Some(start_first) = &swap.start_first {
+            let alone = spec::alone(present, &peers);
+            if !alone.is_empty() {
+                let why = format!("no second {} can run beside the first: {}", swap.service, alone.join("; "));
+                return Err(refused(why));
+            }
+            op.late = wanted.hide_from(&networks_of(&all, start_first));
+        }
         self.ledger.keep(&op).map_err(refused)?;
         voice.say("making the new container");
         if let Err(why) = self.prepare(&mut op, &wanted, &target).await {
@@ -138,7 +147,7 @@ impl<E: Engine> HostAgent<E> {
         let old = OldContainer {
             id: raw::id(present).to_owned(),
             policy: raw::policy(present),
-            ran: raw::seat(present).life == Life::Up,
+            ran: matches!(raw::seat(present).life, Life::Up | Life::Paused),
         };
         Ok(Operation {
             op: hex::encode(random),
@@ -147,6 +156,7 @@ impl<E: Engine> HostAgent<E> {
             token: order.token,
             project: order.project.clone(),
             service: swap.service.clone(),
+            number: swap.number,
             name: raw::name(present).to_owned(),
             new: None,
             new_policy: old.policy.clone(),
@@ -154,6 +164,8 @@ impl<E: Engine> HostAgent<E> {
             wanted: swap.to.fingerprint.clone(),
             health: swap.health.clone(),
             grace_s: swap.grace_s,
+            start_first: swap.start_first.clone(),
+            late: Vec::new(),
             phase: Phase::Preparing,
         })
     }
@@ -180,7 +192,7 @@ impl<E: Engine> HostAgent<E> {
                     return Err(refused(why));
                 }
                 let labels = match &swap.target_spec {
-                    Some(recorded) => self.labels_if_equal(recorded, &today).await?,
+                    Some(recorded) => self.labels_if_equal(recorded, &today, raw::name(present)).await?,
                     None => None,
                 };
                 let own_labels = own_labels(self, op);
@@ -235,10 +247,13 @@ impl<E: Engine> HostAgent<E> {
         &self,
         recorded: &SpecRef,
         today: &Value,
+        name: &str,
     ) -> Result<Option<serde_json::Map<String, Value>>, ActError> {
         let Some(record) = self.ledger.spec(&recorded.id).map_err(refused)? else { return Ok(None) };
         let Some(image) = self.image_inspect(&record.image).await.map_err(before_acting)? else { return Ok(None) };
-        let equal = spec::settings(&record.container, &image) == *today;
+        // The record may be of another copy: each is found by its own name too, and compose's labels are the same.
+        let recorded = nameless(spec::settings(&record.container, &image), raw::name(&record.container));
+        let equal = recorded == nameless(today.clone(), name);
         Ok(equal.then(|| spec::compose_labels(&record.container)))
     }
 
@@ -281,7 +296,7 @@ impl<E: Engine> HostAgent<E> {
         voice: &Voice<'_>,
     ) -> Result<Result<(Proof, Option<Ended>), String>, ActError> {
         let id = raw::id(present);
-        let ended = self.ledger.ended(&order.project, &swap.service).map_err(refused)?;
+        let ended = self.ledger.ended(&order.project, &swap.service, swap.number).map_err(refused)?;
         let of_this_run = ended.filter(|e| e.run == order.run && e.back.is_none() && e.new.as_deref() == Some(id));
         let proven = self.prove(id, &swap.to.fingerprint, &swap.health, voice).await.map_err(uncertain)?;
         let from_before = swap.replaces.is_none() && of_this_run.is_none();
@@ -297,13 +312,13 @@ impl<E: Engine> HostAgent<E> {
     /// Whether the swap's wish is so, with a fresh proof.
     pub(super) async fn look_at_swap(&self, order: &Order, swap: &Swap) -> Result<Observed, ActError> {
         let all = self.containers(&order.project).await.map_err(uncertain)?;
-        let present = match only_one(&all, &swap.service) {
+        let present = match the_one(&all, &swap.service, swap.number) {
             Ok(present) => present,
             Err(why) => return Ok(Observed::NotSo(why)),
         };
         let runs = self.fingerprint_of(raw::image(present)).await.map_err(uncertain)?;
         if runs.as_ref() != Some(&swap.to.fingerprint) {
-            let ended = self.ledger.ended(&order.project, &swap.service).map_err(refused)?;
+            let ended = self.ledger.ended(&order.project, &swap.service, swap.number).map_err(refused)?;
             let why = ended.filter(|e| e.run == order.run).and_then(|e| e.back);
             let runs = runs.as_ref().map_or("an unknown image", Fingerprint::short);
             let seen = format!("{} runs {runs}, not {}", swap.service, swap.to.fingerprint.short());
@@ -318,22 +333,16 @@ impl<E: Engine> HostAgent<E> {
             Err(why) => Observed::NotSo(why),
         })
     }
+}
 
-    /// Proves that a service's one container runs an image and is well.
-    pub(super) async fn prove_service(
-        &self,
-        project: &ProjectName,
-        service: &ServiceName,
-        wanted: &Fingerprint,
-        rule: &crate::domain::plan::HealthRule,
-        voice: &Voice<'_>,
-    ) -> Result<Result<Proof, String>, ActError> {
-        let all = self.containers(project).await.map_err(uncertain)?;
-        match only_one(&all, service) {
-            Ok(present) => self.prove(raw::id(present), wanted, rule, voice).await.map_err(uncertain),
-            Err(why) => Ok(Err(why)),
+/// Settings without the container's own name among its names on networks.
+fn nameless(mut settings: Value, name: &str) -> Value {
+    for (_, endpoint) in settings.get_mut("networks").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(aliases) = endpoint.get_mut("Aliases").and_then(Value::as_array_mut) {
+            aliases.retain(|alias| alias.as_str() != Some(name));
         }
     }
+    settings
 }
 
 /// The restart policy a container is made with: none until it is proven. One that never restarts keeps its own way of
@@ -361,19 +370,10 @@ pub(super) fn wanted_handles(choice: &ImageChoice) -> Handles {
     }
 }
 
-/// Whether a container is one of the service (not of `docker compose run`).
-pub(super) fn is_of(container: &Value, service: &ServiceName) -> bool {
-    raw::label(container, raw::SERVICE) == Some(service.as_str()) && raw::label(container, raw::ONEOFF) != Some("True")
-}
-
-/// The service's one container.
-pub(super) fn only_one<'a>(all: &'a [Value], service: &ServiceName) -> Result<&'a Value, String> {
-    let mut of_service = all.iter().filter(|c| is_of(c, service));
-    match (of_service.next(), of_service.count()) {
-        (Some(one), 0) => Ok(one),
-        (None, _) => Err(format!("{service} has no container. Start it with `docker compose up -d {service}`")),
-        (Some(_), more) => Err(format!("{service} has {} containers; one is handled so far", more + 1)),
-    }
+/// Networks that the proxies' containers are on.
+fn networks_of(all: &[Value], start_first: &StartFirst) -> Vec<String> {
+    let of_proxy = |c: &&Value| start_first.proxies.iter().any(|p| is_of(c, &p.service));
+    all.iter().filter(of_proxy).flat_map(raw::networks).collect()
 }
 
 /// The engine's answer is needed and did not come: look again.

@@ -120,10 +120,11 @@ fn service(service: &Service) -> ServiceForm<'_> {
         deadline_ms: millis(service.deadline),
         grace_s: service.grace_s(),
         repositories,
-        proxies: service.proxies.iter().map(|p| (&p.service, p.signal.as_str())).collect(),
+        proxies: service.proxies.iter().map(|p| (&p.service, p.signal.as_deref().unwrap_or("none"))).collect(),
         pin: service.pin.as_ref().map(|p| (p.file.as_str(), p.key.as_str())),
         order: match service.order {
             SwapOrder::StopFirst => "stop-first",
+            SwapOrder::StartFirst => "start-first",
         },
     }
 }

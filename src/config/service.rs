@@ -31,15 +31,17 @@ pub struct Service {
     pub pin: Option<Pin>,
     /// In which order old and new container change places.
     pub order: SwapOrder,
+    /// Start-first: time between the word to the proxies and the old container's stop.
+    pub drain: Duration,
 }
 
-/// A proxy that resolved the service's address when it started.
+/// A proxy in front of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// Its service in the same project.
     pub service: ServiceName,
-    /// The signal that makes it look again, without `SIG`.
-    pub signal: String,
+    /// The signal that makes it look for the service's address again, without `SIG`; `None` when it does so by itself.
+    pub signal: Option<String>,
 }
 
 /// One key of one env file beneath the project folder.
@@ -56,10 +58,15 @@ pub struct Pin {
 pub enum SwapOrder {
     /// The old one is stopped, then the new one is started: works with published ports.
     StopFirst,
+    /// The new one is started and proven beside the old one, and takes over before the old one is stopped: needs a proxy.
+    StartFirst,
 }
 
 /// Docker's own default: how long `docker stop` waits.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Until caches of names ran out: Docker's own answers live no longer where a proxy is set up for this (`valid=1s`).
+const DRAIN: Duration = Duration::from_secs(1);
 
 static UNNAMED: Service = Service {
     health: None,
@@ -71,6 +78,7 @@ static UNNAMED: Service = Service {
     proxies: Vec::new(),
     pin: None,
     order: SwapOrder::StopFirst,
+    drain: DRAIN,
 };
 
 impl Default for Service {
@@ -114,7 +122,20 @@ impl Service {
             proxies: section.optional("proxies").unwrap_or_default(),
             pin: section.optional("pin"),
             order: section.optional("order").unwrap_or(default.order),
+            drain: section.bounded("drain", default.drain, Duration::ZERO..=60 * second, duration::show),
         };
+        if service.order == SwapOrder::StartFirst
+            && service.proxies.is_empty()
+            && let Some(node) = section.node("order")
+        {
+            let hint = "add proxies = [{ service = \"nginx\", signal = \"HUP\" }], or leave `order` out".to_owned();
+            node.note("start-first needs a proxy: without one requests go to the old container's own port", hint);
+        }
+        if service.order == SwapOrder::StopFirst
+            && let Some(node) = section.node("drain")
+        {
+            node.note("`drain` says something only with order = \"start-first\"", None);
+        }
         if let Some(node) = section.node("grace").filter(|_| service.grace.subsec_nanos() != 0) {
             node.note("`grace` is a number of whole seconds: Docker counts no smaller", None);
         }
@@ -141,11 +162,7 @@ impl Service {
 
 impl FromToml for SwapOrder {
     fn from_toml(node: Node<'_>) -> Option<Self> {
-        if node.value.get_ref().as_str() == Some("start-first") {
-            let hint = "write \"stop-first\" or leave it out; the old container is stopped before the new one starts";
-            return node.refuse("start-first is not available yet", hint.to_owned());
-        }
-        word(&node, &[("stop-first", SwapOrder::StopFirst)])
+        word(&node, &[("stop-first", SwapOrder::StopFirst), ("start-first", SwapOrder::StartFirst)])
     }
 }
 
@@ -154,13 +171,14 @@ impl FromToml for Proxy {
         let mut section = node.section("{ service = \"nginx\", signal = \"HUP\" }")?;
         let service = section.required("service", "\"nginx\"");
         // Signals by which the known proxies reload; nothing that ends a process.
-        let reloads = ["HUP", "USR1", "USR2", "WINCH"].map(|s| (s, s));
+        let words = ["HUP", "USR1", "USR2", "WINCH"].map(|s| (s, Some(s)));
+        let words: Vec<_> = words.into_iter().chain([("none", None)]).collect();
         let signal = match section.node("signal") {
-            Some(node) => word(&node, &reloads),
-            None => Some("HUP"),
+            Some(node) => word(&node, &words),
+            None => Some(Some("HUP")),
         };
         section.finish();
-        Some(Proxy { service: service?, signal: signal?.to_owned() })
+        Some(Proxy { service: service?, signal: signal?.map(str::to_owned) })
     }
 }
 

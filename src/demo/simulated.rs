@@ -67,7 +67,9 @@ impl Prober for SimProber {
                 port.map_or_else(|| Err(format!("{url} names no port")), |port| self.0.ask(port))
             }
             HealthCheck::Tcp { port } => self.0.ask(*port),
-            HealthCheck::Exec | HealthCheck::Weak => Err("nothing to ask from outside".to_owned()),
+            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => {
+                Err("nothing to ask from outside".to_owned())
+            }
         }
     }
 }

@@ -13,12 +13,14 @@ use crate::clock::Clock;
 use crate::command::Catalogue;
 use crate::config::Config;
 use crate::config::channels::CONSOLE_CHANNEL;
+use crate::config::service::SwapOrder;
 use crate::domain::actor::{Account, Person, Surface};
 use crate::domain::card::Card;
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::{Position, RunId};
 use crate::domain::invocation::{Invocation, Place};
 use crate::domain::names::{HostName, ServiceName, StackName};
+use crate::domain::plan::{Proxy, StartFirst};
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::gate::limits::Limits;
 use crate::procedures::driver::ProgressBoard;
@@ -98,7 +100,15 @@ impl Core {
         ServiceRules {
             health: crate::config::health_rule(service, &container.published, container.has_check),
             grace_s: service.grace_s(),
-            proxies: service.proxies.iter().map(|p| (p.service.clone(), p.signal.clone())).collect(),
+            proxies: service.proxies.iter().filter_map(|p| Some((p.service.clone(), p.signal.clone()?))).collect(),
+            start_first: (service.order == SwapOrder::StartFirst).then(|| StartFirst {
+                proxies: service
+                    .proxies
+                    .iter()
+                    .map(|p| Proxy { service: p.service.clone(), signal: p.signal.clone() })
+                    .collect(),
+                drain_ms: crate::config::duration::millis(service.drain),
+            }),
             pin: service.pin.as_ref().map(|p| (p.file.clone(), p.key.clone())),
             pin_shared_with: sharing.into_iter().cloned().collect(),
             repositories: service.repositories.iter().map(|r| r.as_str().to_owned()).collect(),

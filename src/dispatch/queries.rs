@@ -81,8 +81,9 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
             let holder = core.log.holder(&target).map_err(|e| cannot_read(&e))?;
             let mut services = Vec::new();
             for (name, service) in &facts.services {
-                let health = match service.containers.as_slice() {
-                    [one] => {
+                let swapping = service.containers.iter().any(|c| c.unfinished.is_some());
+                let health = match service.containers.first() {
+                    Some(one) if !swapping || service.containers.len() == 1 => {
                         let rule = core.rules(&stack.name, name, one).health;
                         Some(host.inspect.ask_health(&stack.project, name, &rule).await.map_err(|e| cannot_look(&e))?)
                     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Core, Host};
-use crate::agent::{ContainerFacts, ContainerState, StackFacts};
+use crate::agent::{ContainerFacts, ContainerState, ServiceFacts};
 use crate::clock::closed;
 use crate::config::stack::Stack;
 use crate::domain::event::{Event, Subject};
@@ -17,6 +17,7 @@ use crate::domain::names::{Fingerprint, ServiceName, Target};
 use crate::domain::plan::{HealthCheck, SpecRef, StepAction};
 use crate::domain::release::{History, Origin, subject_key};
 use crate::domain::run::Status;
+use crate::procedures::representative;
 use crate::store::{About, Draft};
 
 /// Between two looks when nothing hints at a change. Short enough that a deploy whose hint got lost is on record before
@@ -154,8 +155,9 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
     }
     let brought = brought_by_runs(core, &target);
     let mut unproven = false;
-    for (service, container) in single_containers(&facts) {
+    for (service, facts) in &facts.services {
         let Ok(history) = core.log.history(&target, service) else { continue };
+        let Some(container) = noticed(facts, &history) else { continue };
         let mut container = container.clone();
         let mut brought_by = None;
         if let Some((run, reference)) = brought.get(&(service.clone(), container.image.fingerprint.clone())) {
@@ -184,11 +186,18 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
     unproven
 }
 
-fn single_containers(facts: &StackFacts) -> impl Iterator<Item = (&ServiceName, &ContainerFacts)> {
-    facts.services.iter().filter_map(|(name, service)| match service.containers.as_slice() {
-        [one] if one.unfinished.is_none() => Some((name, one)),
-        _ => None,
-    })
+/// The container that tells which release runs. Of several it is one with an image that is not on record; else one of
+/// the release that was seen last, so that a mixture does not make it swing to and fro.
+fn noticed<'f>(facts: &'f ServiceFacts, history: &History) -> Option<&'f ContainerFacts> {
+    if facts.containers.iter().any(|c| c.unfinished.is_some()) {
+        return None;
+    }
+    let unknown = |c: &&ContainerFacts| history.of(&c.image.fingerprint).is_none() && has_run(c);
+    facts.containers.iter().find(unknown).or_else(|| representative(&facts.containers, history))
+}
+
+fn has_run(container: &ContainerFacts) -> bool {
+    matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Exited)
 }
 
 /// What a container says about the releases of its service; `None` when it is known already. `brought_by` is the run that
@@ -201,8 +210,7 @@ pub fn notice(
     brought_by: Option<RunId>,
     now: Timestamp,
 ) -> Option<Event> {
-    let runs = matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Exited);
-    if !runs {
+    if !has_run(container) {
         return None;
     }
     match history.of(&container.image.fingerprint) {

@@ -50,6 +50,15 @@ pub enum HealthCheck {
     },
     /// Run the container's own health check command inside it.
     Exec,
+    /// Ask the very container by the port that it publishes for its own `inside` port, whatever that is on the host
+    /// at the moment: GET `path` there when it is given, else connect. For one of several copies.
+    OwnPort {
+        /// The container's own port and protocol: `3000/tcp`.
+        inside: String,
+        /// A path beginning with `/`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+    },
     /// Nothing can be asked: the container runs and does not restart. The card says `weak proof`.
     Weak,
 }
@@ -100,6 +109,32 @@ pub struct Swap {
     pub health: HealthRule,
     /// Seconds the old container gets to stop by itself.
     pub grace_s: u32,
+    /// Compose's number of the container, where the service has several; `None` means its only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// The new container beside the old one until it is proven; `None` stops the old one first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_first: Option<StartFirst>,
+}
+
+/// How a swap lets the new container serve before the old one stops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFirst {
+    /// The proxies in front of the service.
+    pub proxies: Vec<Proxy>,
+    /// Milliseconds between the word to the proxies and the old one's stop: until their DNS caches ran out and
+    /// requests on their way have been answered.
+    pub drain_ms: u64,
+}
+
+/// A proxy that requests come through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Its service in the same project.
+    pub service: ServiceName,
+    /// The signal that makes it resolve addresses anew; `None` when it does so by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
 }
 
 /// A value that is known now or that an earlier step of the same run will give.

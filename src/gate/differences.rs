@@ -14,6 +14,11 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
     say(agreed.target != now.target, format!("it would now happen on {} instead of {}", now.target, agreed.target));
     say(agreed.catalogue != now.catalogue, "the command files were changed".to_owned());
     say(agreed.policy != now.policy, "the config was changed".to_owned());
+    let copies = |plan: &Plan| plan.steps.iter().filter(|s| matches!(s.action, StepAction::SwapService(_))).count();
+    say(
+        copies(agreed) != copies(now),
+        format!("{} containers would now be swapped instead of {}", copies(now), copies(agreed)),
+    );
     say(
         agreed.steps.len() != now.steps.len(),
         format!("it now has {} steps instead of {}", now.steps.len(), agreed.steps.len()),
@@ -23,7 +28,9 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
             continue;
         }
         match (&a.action, &n.action) {
-            (StepAction::SwapService(a), StepAction::SwapService(n)) if a.service == n.service => {
+            (StepAction::SwapService(a), StepAction::SwapService(n))
+                if a.service == n.service && a.number == n.number =>
+            {
                 let service = &a.service;
                 let images = a.from.fingerprint != n.from.fingerprint;
                 say(
@@ -43,6 +50,7 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
                 );
                 say(a.spec != n.spec && a.replaces == n.replaces, format!("{service}'s settings were changed"));
                 say(a.health != n.health, format!("{service}'s health rule was changed"));
+                say(a.start_first != n.start_first, format!("{service}'s order of swapping was changed"));
                 say(a.grace_s != n.grace_s, format!("{service}'s time to stop was changed"));
             }
             (StepAction::WritePin { old: a, file, key, .. }, StepAction::WritePin { old: n, .. }) if a != n => {

@@ -215,7 +215,10 @@ pub fn describe(action: &StepAction) -> String {
         StepAction::ReleasePins { service, images } => format!("let go of {} of {service}", releases(images.len())),
         StepAction::KeepPins { service, images } => format!("keep {} of {service} again", releases(images.len())),
         StepAction::ProtectImage { service, image } => format!("keep image {} for {service}", image.reference),
-        StepAction::SwapService(swap) => format!("swap {} to {}", swap.service, swap.to.reference),
+        StepAction::SwapService(swap) => match swap.number {
+            Some(number) => format!("swap {} {number} to {}", swap.service, swap.to.reference),
+            None => format!("swap {} to {}", swap.service, swap.to.reference),
+        },
         StepAction::WritePin { file, key, .. } => format!("pin {key} in {file}"),
         StepAction::RestorePin { file, key, .. } => format!("put back {key} in {file}"),
         StepAction::SignalProxy { proxy, signal } => format!("signal {proxy} with {signal}"),

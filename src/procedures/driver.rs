@@ -249,6 +249,10 @@ fn release_records(run: &RunState) -> Vec<(About, Event)> {
             continue;
         };
         let about = About::Subject(Subject::Releases(subject_key(target, &swap.service)));
+        // Of a scaled service each container is a step, and the release is one.
+        if out.iter().any(|(known, _)| *known == about) {
+            continue;
+        }
         if let Some(release) = planned.notes.to_release {
             let event = Event::ReleaseBack {
                 target: target.clone(),

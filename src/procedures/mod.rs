@@ -5,6 +5,7 @@
 //! journal. Must never: act without a [`crate::gate::Pass`], act before the intent is durable, take a time-out
 //! for a failure, or let go of the claim while something may still happen.
 
+mod copies;
 pub mod decide;
 pub mod driver;
 #[cfg(test)]
@@ -13,3 +14,5 @@ pub mod next_up;
 pub mod planner;
 pub mod prune;
 mod pulling;
+
+pub use copies::representative;

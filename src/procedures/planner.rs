@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::agent::{ContainerFacts, ContainerState, ImageFound, Inspect, LookError, PinFacts, StackFacts};
+use super::copies::{self, no_container, representative, the_containers};
+use crate::agent::{ContainerFacts, ImageFound, Inspect, LookError, PinFacts, StackFacts};
 use crate::command::StepKind;
 use crate::domain::actor::Actor;
 use crate::domain::ids::ReleaseId;
 use crate::domain::names::{ProjectName, ServiceName, Target};
 use crate::domain::plan::{
-    HealthCheck, HealthRule, ImageChoice, Plan, PlanNotes, PlannedStep, Settings, SpecRef, StepAction, Swap, Undo,
+    HealthRule, ImageChoice, Plan, PlanNotes, PlannedStep, Settings, SpecRef, StartFirst, StepAction, Undo,
 };
 use crate::domain::release::{Handles, History, NoTarget, Wanted};
 use crate::domain::text::visible;
@@ -69,6 +70,8 @@ pub struct ServiceRules {
     pub grace_s: u32,
     /// Proxies to signal after a swap, with the signal.
     pub proxies: Vec<(ServiceName, String)>,
+    /// The new container beside the old one until it is proven.
+    pub start_first: Option<StartFirst>,
     /// Pin file and key.
     pub pin: Option<(String, String)>,
     /// Other services whose image is read from the same pin.
@@ -77,11 +80,13 @@ pub struct ServiceRules {
     pub repositories: Vec<String>,
 }
 
-/// A service's container and the image it shall go to.
+/// A service's containers and the image they shall go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
-    /// The container that runs now.
+    /// The container that runs now; of several the one whose image counts as running.
     pub container: ContainerFacts,
+    /// All containers of the service, by number.
+    pub copies: Vec<ContainerFacts>,
     /// The image to go to.
     pub to: Handles,
     /// Its release, if on record.
@@ -107,14 +112,16 @@ pub async fn prepare(
     rules: &(dyn Fn(&ContainerFacts) -> ServiceRules + Sync),
 ) -> Result<(Plan, PlanNotes), Trouble> {
     let facts = inspect.stack(&ask.project).await.map_err(|e| cannot_look(&e))?;
-    let container = &with_its_name(the_container(ask, &facts)?, history);
+    let copies: Vec<ContainerFacts> =
+        the_containers(ask, &facts, history)?.iter().map(|c| with_its_name(c, history)).collect();
+    let container = representative(&copies, history).ok_or_else(|| no_container(ask, &facts, history))?;
     let rules = rules(container);
     let mut local = Vec::new();
     let looked_at = repositories(&rules, container);
     for repository in &looked_at {
         local.extend(inspect.local_images(repository).await.map_err(|e| cannot_look(&e))?);
     }
-    let mut chosen = choose(ask, container, history, &rules, &local)?;
+    let mut chosen = Chosen { copies: copies.clone(), ..choose(ask, container, history, &rules, &local)? };
     // A container that a swap made knows its image by id alone: whether the target's tag still means the target has
     // to be asked in the target's own repository.
     if let Some(own) = repository_of(&chosen.to.reference).filter(|own| !looked_at.iter().any(|r| r == own)) {
@@ -218,61 +225,6 @@ fn repositories(rules: &ServiceRules, container: &ContainerFacts) -> Vec<String>
     out
 }
 
-/// The one container of the service, or why there is nothing to work on.
-fn the_container<'f>(ask: &Ask, facts: &'f StackFacts) -> Result<&'f ContainerFacts, Trouble> {
-    let Some(service) = facts.services.get(&ask.service) else {
-        let known: Vec<&str> = facts.services.keys().map(ServiceName::as_str).collect();
-        let near = known.iter().max_by(|a, b| {
-            let near = |name: &str| strsim::jaro_winkler(name, ask.service.as_str());
-            near(a).total_cmp(&near(b))
-        });
-        let mut trouble =
-            Trouble::new(TroubleKind::NotFound, format!("{} has no service {}.", ask.target, ask.service));
-        if known.is_empty() {
-            return Err(trouble.say(format!("Project {} has no containers on this host at all.", ask.project)));
-        }
-        trouble = trouble.say(format!("It has: {}.", known.join(", ")));
-        return Err(match near {
-            Some(name) => trouble.try_this(format!("/rollback image {name}")),
-            None => trouble,
-        });
-    };
-    let unavailable = |why: String| Trouble::new(TroubleKind::Unavailable, why);
-    // The second container of a swap that is under way is no scale.
-    if let Some(run) = service.containers.iter().find_map(|c| c.unfinished) {
-        return Err(Trouble::new(TroubleKind::Busy, format!("{run} has unfinished work on {}.", ask.service))
-            .try_this(format!("/runs show {run}")));
-    }
-    let [container] = service.containers.as_slice() else {
-        return Err(unavailable(format!(
-            "{} has {} containers; scaled services cannot be rolled back yet.",
-            ask.service,
-            service.containers.len()
-        ))
-        .say("Scale it to one first, or go back with compose.")
-        .try_this("/status"));
-    };
-    if let Some(first) = container.obstacles.first() {
-        let mut trouble = unavailable(format!("{} cannot be recreated faithfully: {first}", ask.service));
-        for more in container.obstacles.iter().skip(1) {
-            trouble = trouble.say(more);
-        }
-        return Err(trouble.say("Nothing was touched.").try_this("/status"));
-    }
-    match container.state {
-        ContainerState::Running | ContainerState::Restarting | ContainerState::Exited | ContainerState::Created => {
-            Ok(container)
-        }
-        ContainerState::Paused | ContainerState::Dead => Err(unavailable(format!(
-            "{}'s container is {}; it cannot be swapped like that.",
-            ask.service,
-            if container.state == ContainerState::Paused { "paused" } else { "dead" }
-        ))
-        .say("Unpause or remove it first.")
-        .try_this("/status")),
-    }
-}
-
 /// Chooses the image: a release on record, or a local image of an allowed repository (decision 20).
 ///
 /// # Errors
@@ -293,6 +245,7 @@ pub fn choose(
         Ok(release) => {
             return Ok(Chosen {
                 container: container.clone(),
+                copies: vec![container.clone()],
                 to: release.handles.clone(),
                 release: Some(release.id),
                 from_release,
@@ -389,6 +342,7 @@ fn from_local(
     let only = fitting.all(|other| other.fingerprint == first.fingerprint);
     (only && first.fingerprint != container.image.fingerprint).then(|| Chosen {
         container: container.clone(),
+        copies: vec![container.clone()],
         to: first.clone(),
         release: None,
         from_release,
@@ -457,16 +411,13 @@ pub fn assemble(
         image: handles.image.clone(),
         reference: chosen.to.reference.clone(),
     };
-    let from = ImageChoice {
-        fingerprint: chosen.container.image.fingerprint.clone(),
-        image: chosen.container.image.image.clone(),
-        reference: chosen.container.image.reference.clone(),
-    };
     let mut notes = PlanNotes {
         from_release: chosen.from_release,
         to_release: chosen.release,
         proven: chosen.proven,
-        gap_ms: Some((500, 2_000 + 1_000 * u64::from(rules.grace_s))),
+        // Others answer meanwhile where there are others.
+        gap_ms: (chosen.copies.len() == 1 && rules.start_first.is_none())
+            .then(|| (500, 2_000 + 1_000 * u64::from(rules.grace_s))),
         warnings: Vec::new(),
         frees: Vec::new(),
     };
@@ -475,46 +426,16 @@ pub fn assemble(
     } else if !tag_holds {
         notes.warnings.push(format!("the tag {reference} no longer means this image; it is used by its fingerprint"));
     }
-    if rules.health.check == HealthCheck::Weak {
-        notes.warnings.push("weak proof: nothing can be asked, only that it runs".to_owned());
-    }
     if !chosen.proven {
         notes.warnings.push("this image was never proven healthy here".to_owned());
     }
-    for label in &chosen.container.forged {
-        notes.warnings.push(format!("label {} of {service} is not ours: somebody forged it", visible(label)));
-    }
+    let swaps = copies::swaps(ask, rules, facts, chosen, &to)?;
+    notes.warnings.extend(copies::warnings(ask, rules, facts, chosen));
 
     let health_s = rules.health.deadline_s;
-    let swap = Swap {
-        service: service.clone(),
-        replaces: Some(chosen.container.id.clone()),
-        from: from.clone(),
-        to: to.clone(),
-        settings: ask.settings,
-        spec: match (&ask.settings, &chosen.target_spec) {
-            (Settings::Recorded, Some(spec)) => spec.clone(),
-            _ => chosen.container.spec.clone(),
-        },
-        target_spec: chosen.target_spec.clone(),
-        health: rules.health.clone(),
-        grace_s: rules.grace_s,
-    };
-    // Going back means as it was, and it may not have been well: what is proven then is that the very image runs and does
-    // not restart. Asking a bad release for its health would leave the run stuck half-way instead.
-    let as_it_was = HealthRule { check: HealthCheck::Weak, ..rules.health.clone() };
-    let swap_back = Swap {
-        replaces: None,
-        health: as_it_was,
-        from: to.clone(),
-        to: from,
-        settings: Settings::Recorded,
-        spec: chosen.container.spec.clone(),
-        target_spec: None,
-        ..swap.clone()
-    };
+    let drain_s = rules.start_first.as_ref().map_or(0, |s| s.drain_ms.div_ceil(1_000));
     // Stopping, proving, and proving the old one again when it has to come back.
-    let swap_limit = SLACK_S + 2 * (u64::from(rules.grace_s) + health_s);
+    let swap_limit = SLACK_S + 2 * (u64::from(rules.grace_s) + health_s + drain_s);
 
     let mut steps = Vec::new();
     for kind in &ask.steps {
@@ -539,11 +460,11 @@ pub fn assemble(
                     limit_s: QUICK_S,
                 }));
             }
-            StepKind::SwapService => steps.push(PlannedStep {
+            StepKind::SwapService => steps.extend(swaps.iter().map(|(swap, swap_back)| PlannedStep {
                 action: StepAction::SwapService(Box::new(swap.clone())),
                 undo: Undo::Action(Box::new(StepAction::SwapService(Box::new(swap_back.clone())))),
                 limit_s: swap_limit,
-            }),
+            })),
             StepKind::WritePin => match (&rules.pin, pin) {
                 (Some((file, key)), Some((present, form))) => {
                     let (running, of) = (&chosen.container.image.reference, (&ask.project, service));
@@ -572,9 +493,11 @@ pub fn assemble(
                 }
                 _ => notes.warnings.push(format!(
                     "no pin is configured: the next `up` may bring {} back",
-                    visible(&swap.from.reference)
+                    visible(&chosen.container.image.reference)
                 )),
             },
+            // Start-first: the swap tells them itself, at its own moments.
+            StepKind::SignalProxy if rules.start_first.is_some() => {}
             StepKind::SignalProxy => {
                 for (proxy, signal) in &rules.proxies {
                     if !facts.services.contains_key(proxy) {
@@ -591,10 +514,10 @@ pub fn assemble(
                 action: StepAction::ProveHealth {
                     service: service.clone(),
                     fingerprint: to.fingerprint.clone(),
-                    health: rules.health.clone(),
+                    health: copies::together(rules, &chosen.copies),
                 },
                 undo: Undo::Nothing,
-                limit_s: QUICK_S + health_s,
+                limit_s: QUICK_S + health_s * chosen.copies.len() as u64,
             }),
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 pub use releases::{Disk, OnDisk, releases, with_alarm};
 
-use crate::agent::{ContainerState, EngineFacts, ServiceFacts};
+use crate::agent::{ContainerFacts, ContainerState, EngineFacts, ServiceFacts};
 use crate::domain::card::{Card, Line, Tone, code, strong, text};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::names::{ServiceName, Target};
@@ -74,10 +74,10 @@ pub fn status(
                     text(format!(" {}", state_words(one.state, one.started, now))),
                 ]),
             },
-            many => line.push(match many.iter().find_map(|c| c.unfinished) {
-                Some(run) => text(format!(" is being swapped by {run}")),
-                None => text(format!(" has {} containers", many.len())),
-            }),
+            many => match many.iter().find_map(|c| c.unfinished) {
+                Some(run) => line.push(text(format!(" is being swapped by {run}"))),
+                None => line.extend(copies_words(many, &service.history)),
+            },
         }
         if let Some(Err(why)) = &service.health {
             line.push(text(format!(": {}", shorten(&visible(why), 80))));
@@ -98,6 +98,29 @@ pub fn status(
             .button("Show", format!("/runs show {}", run.id)),
         None => card,
     }
+}
+
+/// What the copies of a scaled service run, and how many of them are up.
+fn copies_words(copies: &[ContainerFacts], history: &History) -> Line {
+    let up = copies.iter().filter(|c| c.state == ContainerState::Running).count();
+    let mut images: Vec<(&ContainerFacts, usize)> = Vec::new();
+    for one in copies {
+        match images.iter_mut().find(|(seen, _)| seen.image.fingerprint == one.image.fingerprint) {
+            Some((_, count)) => *count += 1,
+            None => images.push((one, 1)),
+        }
+    }
+    let mut line = Line::new();
+    for (one, count) in &images {
+        let release = history.of(&one.image.fingerprint);
+        line.push(text(if images.len() > 1 { format!(" {count} × ") } else { " ".to_owned() }));
+        line.push(code(visible(release.map_or(&one.image.reference, |r| &r.handles.reference))));
+        if let Some(release) = release {
+            line.extend([text(" "), code(release.id)]);
+        }
+    }
+    line.push(text(format!(" {up}/{} up", copies.len())));
+    line
 }
 
 fn state_words(state: ContainerState, started: Option<Timestamp>, now: Timestamp) -> String {

@@ -1,5 +1,7 @@
 //! The messages in English. One function for each; values come typed, ids and commands are code spans.
 
+mod copies;
+
 use jiff::Timestamp;
 
 use crate::domain::actor::Actor;
@@ -7,7 +9,7 @@ use crate::domain::card::{Card, Line, Span, Tone, code, strong, text};
 use crate::domain::event::Outcome;
 use crate::domain::ids::RunId;
 use crate::domain::names::PersonId;
-use crate::domain::plan::{Plan, PlanNotes, StepAction, StepOutput, Undo, WayOut};
+use crate::domain::plan::{Plan, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{Approval, RunState, Status, StepState};
 use crate::domain::text::{shorten, visible};
 use crate::procedures::decide::describe;
@@ -74,7 +76,7 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
         card = card.line(asked);
         card.lines.extend(weighed);
         if !run.ended() || run.dry_run {
-            card.lines.extend(gap_line(&planned.notes));
+            card.lines.extend(copies::gap_line(&planned.notes, &planned.plan.steps));
         }
         for (i, step) in plan.steps.iter().enumerate() {
             card = card.detail(vec![
@@ -84,12 +86,9 @@ pub fn run_card(run: &RunState, now: Timestamp, progress: Option<&str>) -> Card 
             ]);
         }
     } else {
-        for (step, state) in plan.steps.iter().zip(&run.steps) {
-            let mut line = vec![text(mark(state)), text(" "), text(describe(&step.action))];
-            if let StepState::Done { output } = state {
-                line.push(text(output_words(output)));
-            }
-            if matches!(state, StepState::Open | StepState::UndoOpen) {
+        for group in copies::groups(&plan.steps, &run.steps) {
+            let mut line = group.line();
+            if group.is_open() {
                 let words = progress.map(|words| format!("{words}, ")).unwrap_or_default();
                 line.push(text(format!(" ({words}{} so far)", duration(run.began.unwrap_or(now), now))));
             }
@@ -125,12 +124,6 @@ fn whole_reason(plan: &Plan) -> Option<Line> {
     (plan.reason.chars().count() > REASON_SHOWN).then(|| vec![text("because "), text(&plan.reason)])
 }
 
-/// How long people will notice, before anything is done.
-fn gap_line(notes: &PlanNotes) -> Option<Line> {
-    let (least, most) = notes.gap_ms?;
-    Some(vec![text(format!("expect {} to {} without an answer", milliseconds(least), milliseconds(most)))])
-}
-
 fn ways_out(card: Card, run: RunId) -> Card {
     card.button("Go on", format!("/runs retry {run}"))
         .button("Go back", format!("/runs undo {run}"))
@@ -162,7 +155,7 @@ fn outcome_tone(outcome: &Outcome) -> Tone {
 }
 
 fn headline(run: &RunState) -> String {
-    let services: Vec<&str> = run
+    let mut services: Vec<&str> = run
         .plan
         .iter()
         .flat_map(|p| &p.plan.steps)
@@ -172,6 +165,7 @@ fn headline(run: &RunState) -> String {
             _ => None,
         })
         .collect();
+    services.dedup();
     services.join(", ")
 }
 
@@ -179,15 +173,16 @@ fn headline(run: &RunState) -> String {
 fn change_lines(run: &RunState) -> Vec<Line> {
     let Some(planned) = &run.plan else { return Vec::new() };
     let mut lines = Vec::new();
+    let mut say = |line: Line| {
+        // Of a scaled service each container is a step; a mixture has more than one `from`.
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    };
     for step in &planned.plan.steps {
         match &step.action {
             StepAction::SwapService(swap) => {
-                lines.push(vec![
-                    text("from "),
-                    code(&swap.from.reference),
-                    text(" "),
-                    code(swap.from.fingerprint.short()),
-                ]);
+                say(vec![text("from "), code(&swap.from.reference), text(" "), code(swap.from.fingerprint.short())]);
                 let mut to =
                     vec![text("to   "), code(&swap.to.reference), text(" "), code(swap.to.fingerprint.short())];
                 match planned.notes.to_release {
@@ -198,16 +193,18 @@ fn change_lines(run: &RunState) -> Vec<Line> {
                     ]),
                     None => to.push(text(" (not on record, unproven)")),
                 }
-                lines.push(to);
+                say(to);
             }
             StepAction::ResolveRun { run, way, .. } => {
-                lines.push(vec![text(way_words(*way)), text(" "), code(run)]);
+                say(vec![text(way_words(*way)), text(" "), code(run)]);
             }
             StepAction::ReleasePins { .. } => {
-                lines.extend(planned.notes.frees.iter().map(|freed| vec![text("lets go of "), text(freed)]));
+                for freed in &planned.notes.frees {
+                    say(vec![text("lets go of "), text(freed)]);
+                }
             }
             StepAction::RestoreDatabase { service, .. } => {
-                lines.push(vec![text("replaces the data of "), code(service)]);
+                say(vec![text("replaces the data of "), code(service)]);
             }
             _ => {}
         }
@@ -343,7 +340,7 @@ pub fn question(run: &RunState, approval: &Approval) -> Card {
             for warning in &planned.notes.warnings {
                 card = card.line(vec![text("! "), text(warning)]);
             }
-            card.lines.extend(gap_line(&planned.notes));
+            card.lines.extend(copies::gap_line(&planned.notes, &planned.plan.steps));
         }
         card = card.line(vec![text("plan "), code(Plan::short_hash(&planned.hash))]);
     }
@@ -430,7 +427,7 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
             if let (StepAction::SwapService(swap), StepState::Done { output: StepOutput::Swapped { proof, .. } }) =
                 (&step.action, state)
             {
-                card = card.line(vec![
+                let line = vec![
                     strong(swap.service.as_str()),
                     text(" runs "),
                     code(&swap.to.reference),
@@ -441,7 +438,10 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
                     } else {
                         format!(", proven by {} answers in {}", proof.answers, milliseconds(proof.after_ms))
                     }),
-                ]);
+                ];
+                // One line for a scaled service; the last of its containers speaks for all.
+                card.lines.retain(|before| before.first() != line.first());
+                card = card.line(line);
             }
         }
     }

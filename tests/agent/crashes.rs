@@ -9,7 +9,7 @@ use sternway::agent::sim::{Behaviour, EngineEnd};
 use sternway::agent::{Act, ActError};
 use sternway::domain::plan::{ImageChoice, Swap};
 
-use crate::world::{World, act, so, swapping};
+use crate::world::{Shape, World, act, so, swapping};
 
 on_both_engines!(killed_at_every_call_of_a_good_swap, killed_at_every_call_of_a_swap_that_is_put_back,);
 
@@ -31,18 +31,66 @@ async fn killed_at_every_call_of_a_swap_that_is_put_back(world: &World) {
     assert_eq!(ends.new, 0, "{ends:?}");
 }
 
-#[tokio::test]
-async fn killed_at_every_call_and_the_ledger_lost() {
-    kill_everywhere(&World::sim().await, Behaviour::Healthy, Then::LedgerLost).await;
-    kill_everywhere(&World::sim().await, Behaviour::Exits(1), Then::LedgerLost).await;
-    kill_everywhere(&World::sim().await, Behaviour::Unhealthy, Then::LedgerLost).await;
+/// Whatever else happens between the kill and the next agent, for each kind of service.
+mod shapes {
+    use super::*;
+
+    async fn whatever_happens(shape: Shape) {
+        for (then, target) in [
+            (Then::Nothing, Behaviour::Healthy),
+            (Then::Nothing, Behaviour::Exits(1)),
+            (Then::LedgerLost, Behaviour::Healthy),
+            (Then::LedgerLost, Behaviour::Exits(1)),
+            (Then::LedgerLost, Behaviour::Unhealthy),
+            (Then::EngineKilled, Behaviour::Healthy),
+            (Then::EngineKilled, Behaviour::Exits(1)),
+            (Then::EngineKilled, Behaviour::Unhealthy),
+        ] {
+            kill_everywhere(&World::sim().await.of(shape), target, then).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_stop_first() {
+        whatever_happens(Shape::ALL[0]).await;
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_stop_first_of_one_of_three() {
+        whatever_happens(Shape::ALL[1]).await;
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_start_first() {
+        whatever_happens(Shape::ALL[2]).await;
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_start_first_of_one_of_three() {
+        whatever_happens(Shape::ALL[3]).await;
+    }
 }
 
-#[tokio::test]
-async fn killed_at_every_call_and_the_engine_with_it() {
-    kill_everywhere(&World::sim().await, Behaviour::Healthy, Then::EngineKilled).await;
-    kill_everywhere(&World::sim().await, Behaviour::Exits(1), Then::EngineKilled).await;
-    kill_everywhere(&World::sim().await, Behaviour::Unhealthy, Then::EngineKilled).await;
+/// The shapes that the cases above leave out, on a real engine.
+mod real_shapes {
+    use super::*;
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_start_first_of_one_of_three() {
+        for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
+            if let Some(world) = World::real().await {
+                kill_everywhere(&world.of(Shape { start_first: true, number: Some(5) }), target, Then::Nothing).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn killed_at_every_call_of_one_of_three() {
+        if let Some(world) = World::real().await {
+            let one_of_three = Shape { start_first: false, number: Some(5) };
+            kill_everywhere(&world.of(one_of_three), Behaviour::Healthy, Then::Nothing).await;
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -54,10 +102,12 @@ struct Ends {
 async fn kill_everywhere(world: &World, target: Behaviour, then: Then) -> Ends {
     let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", target).await);
     let calls = uninterrupted(world, &old, &new).await;
+    let shape = world.shape;
     let mut ends = Ends::default();
+    let beside = world.beside().await;
     for index in 0..calls.len() as u64 {
         for when in [When::Before, When::After] {
-            let case = format!("killed {when:?} call {index} ({}) to {target:?}", calls[index as usize]);
+            let case = format!("{shape:?} killed {when:?} call {index} ({}) to {target:?}", calls[index as usize]);
             // Whatever the case before ended with is what this one begins with: swaps upon swaps, as in life.
             let (old, new) = if runs_now(world).await == new.image { (&new, &old) } else { (&old, &new) };
             let (swap, claim) = planned(world, new).await;
@@ -80,11 +130,18 @@ async fn kill_everywhere(world: &World, target: Behaviour, then: Then) -> Ends {
             let observed = observed.unwrap_or_else(|e| panic!("{case}: {e}"));
             let runs = world.old_or_new(&case, old, new).await;
             assert_eq!(so(&observed), runs == new, "{case}: {observed:?}");
-            if runs == new { ends.new += 1 } else { ends.old += 1 }
+            if runs == new {
+                ends.new += 1
+            } else {
+                ends.old += 1
+            }
+            if then != Then::EngineKilled {
+                assert_eq!(world.beside().await, beside, "{case}: nobody else is touched");
+            }
         }
     }
     let engine = if world.sim.is_some() { "simulated" } else { "real" };
-    println!("{} changing calls of a swap to {target:?} on the {engine} engine: {ends:?}", calls.len());
+    println!("{} changing calls of a swap to {target:?} on the {engine} engine, {shape:?}: {ends:?}", calls.len());
     ends
 }
 
@@ -118,31 +175,39 @@ async fn runs_now(world: &World) -> String {
 
 #[tokio::test]
 async fn an_answer_lost_at_every_call() {
-    for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
-        fail_everywhere(target, |_| Verdict::LoseAnswer).await;
+    for shape in Shape::ALL {
+        for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
+            fail_everywhere(shape, target, |_| Verdict::LoseAnswer).await;
+        }
     }
 }
 
 #[tokio::test]
 async fn a_refusal_at_every_call() {
     let refusal = || EngineError::Refused { status: 500, message: "no space left on device".to_owned() };
-    for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
-        fail_everywhere(target, |when| match when {
-            When::Before => Verdict::Refuse(refusal()),
-            When::After => Verdict::LoseAnswer,
-        })
-        .await;
+    for shape in Shape::ALL {
+        for target in [Behaviour::Healthy, Behaviour::Exits(1)] {
+            fail_everywhere(shape, target, |when| match when {
+                When::Before => Verdict::Refuse(refusal()),
+                When::After => Verdict::LoseAnswer,
+            })
+            .await;
+        }
     }
 }
 
 /// The agent lives on: what it says of the end must be what is there.
-async fn fail_everywhere(target: Behaviour, verdict: impl Fn(When) -> Verdict) {
-    let world = World::sim().await;
+async fn fail_everywhere(shape: Shape, target: Behaviour, verdict: impl Fn(When) -> Verdict) {
+    let world = World::sim().await.of(shape);
     let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", target).await);
     let calls = uninterrupted(&world, &old, &new).await;
     for index in 0..calls.len() as u64 {
         for when in [When::Before, When::After] {
-            let case = format!("{:?} {when:?} call {index} ({}) to {target:?}", verdict(when), calls[index as usize]);
+            let case = format!(
+                "{shape:?} {:?} {when:?} call {index} ({}) to {target:?}",
+                verdict(when),
+                calls[index as usize]
+            );
             let (swap, claim) = fresh(&world, &old, &new).await;
             let agent = world.agent_on(world.failing(index, when, verdict(when)));
             let ended = act(&agent, &world.order(claim, 1, swapping(&swap))).await;

@@ -1,6 +1,8 @@
 //! A swap from order to end, when nothing crashes.
 
 use std::sync::Arc;
+
+use serde_json::json;
 use sternway::agent::engine::EngineError;
 use sternway::agent::fault::{FaultyEngine, Verdict, When};
 use sternway::agent::sim::Behaviour;
@@ -21,7 +23,50 @@ on_both_engines!(
     an_undo_does_not_undo_what_somebody_deployed_since,
     a_late_message_is_refused_and_its_duplicate_only_looks,
     health_is_asked_and_proven,
+    a_paused_container_is_swapped_like_any_other_and_runs_when_it_has_to_come_back,
+    one_of_several_is_swapped_and_the_others_are_left_alone,
 );
+
+async fn a_paused_container_is_swapped_like_any_other_and_runs_when_it_has_to_come_back(world: &World) {
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
+    let bad = world.image("0", Behaviour::Exits(1)).await;
+    let agent = world.agent();
+    for (target, runs) in [(&bad, &old), (&new, &new)] {
+        let deployed = world.deploy(&old).await;
+        world.pause(&deployed.id).await;
+        let swap = world.swap(&agent, target).await;
+        let ended = act(&agent, &world.order(world.claim(), 1, swapping(&swap))).await;
+        assert_eq!(ended.is_ok(), runs == &new, "{ended:?}");
+        world.settled("after it was paused", runs).await;
+    }
+}
+
+async fn one_of_several_is_swapped_and_the_others_are_left_alone(world: &World) {
+    let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
+    world.deploy(&old).await;
+    // Another copy, under a number that need not follow, and on a port of its own.
+    let label = json!({"com.docker.compose.container-number": "7"});
+    let other = world.create_unpublished(&format!("{}-api-7", world.project), &old, label).await;
+    world.engine().start(&other).await.unwrap();
+    let agent = world.agent();
+    let mut swap = world.swap(&agent, &new).await;
+    let unnumbered = act(&agent, &world.order(world.claim(), 1, swapping(&swap))).await;
+    assert!(why(unnumbered).contains("has 2 containers now, not one"));
+    swap.number = Some(1);
+    swap.health.check = HealthCheck::OwnPort { inside: "8080/tcp".to_owned(), path: None };
+    let claim = world.claim();
+    assert!(effect(&act(&agent, &world.order(claim, 1, swapping(&swap))).await.unwrap()));
+    world.settled("one of two", &new).await;
+    assert_eq!(world.engine().inspect(&other).await.unwrap().unwrap()["Image"], old.image.as_str());
+    let prove = StepAction::ProveHealth {
+        service: world.service.clone(),
+        fingerprint: new.fingerprint.clone(),
+        health: world.rule(),
+    };
+    let mixed = act(&agent, &world.order(claim, 2, prove)).await;
+    let told = why(mixed);
+    assert!(told.contains("api-7 runs ") && told.contains(", not "), "all of them have to run it: {told}");
+}
 
 async fn a_good_target_is_swapped_in_and_a_repeated_order_has_no_effect(world: &World) {
     let (old, new) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);

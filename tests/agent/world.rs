@@ -18,9 +18,16 @@ use sternway::clock::{Clock, SystemClock};
 use sternway::domain::event::Token;
 use sternway::domain::ids::{Position, RunId};
 use sternway::domain::names::{HostName, ProjectName, ServiceName, StackName, Target};
-use sternway::domain::plan::{HealthCheck, HealthRule, ImageChoice, Settings, SpecRef, StepAction, StepOutput, Swap};
+use sternway::domain::plan::{
+    HealthCheck, HealthRule, ImageChoice, Proxy, Settings, SpecRef, StartFirst, StepAction, StepOutput, Swap,
+};
 
 use crate::real_engine::{self, RealEngine};
+
+#[path = "shape.rs"]
+mod shape;
+
+pub(crate) use shape::Shape;
 
 pub(crate) type Agent = HostAgent<FaultyEngine<dyn Engine>>;
 
@@ -51,7 +58,9 @@ impl Prober for Asks {
         let port = match check {
             HealthCheck::Http { url } => url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap(),
             HealthCheck::Tcp { port } => *port,
-            HealthCheck::Exec | HealthCheck::Weak => return Err("not asked from outside".to_owned()),
+            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => {
+                return Err("not asked from outside".to_owned());
+            }
         };
         match &self.0 {
             Some(sim) => sim.ask(port),
@@ -61,6 +70,7 @@ impl Prober for Asks {
 }
 
 pub(crate) struct World {
+    pub(crate) shape: Shape,
     pub(crate) sim: Option<SimEngine>,
     real: Option<RealEngine>,
     engine: Arc<dyn Engine>,
@@ -109,8 +119,14 @@ impl World {
         networks: Vec<String>,
     ) -> Self {
         let service = ServiceName::parse("api").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        Self { sim, real, engine, clock, folder, project, service, port, networks, claims: AtomicU64::new(1) }
+        // In memory where there is such a place: the agent syncs every file, and nobody pulls a plug here.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (shape, claims) = (Shape::default(), AtomicU64::new(1));
+        Self { shape, sim, real, engine, clock, folder, project, service, port, networks, claims }
+    }
+
+    fn number(&self) -> u32 {
+        self.shape.number.unwrap_or(1)
     }
 
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
@@ -187,6 +203,15 @@ impl World {
         ImageChoice { fingerprint: handles.fingerprint, image: handles.image, reference: reference.to_owned() }
     }
 
+    /// `docker pause`.
+    pub(crate) async fn pause(&self, id: &str) {
+        match (&self.sim, &self.real) {
+            (Some(sim), _) => sim.set_paused(id, true),
+            (None, Some(real)) => real.docker().pause_container(id).await.unwrap(),
+            (None, None) => unreachable!("a world has an engine"),
+        }
+    }
+
     pub(crate) async fn remove_image(&self, reference: &str) {
         match (&self.sim, &self.real) {
             (Some(sim), _) => sim.remove_image(reference).unwrap(),
@@ -196,7 +221,7 @@ impl World {
     }
 
     pub(crate) fn container_name(&self) -> String {
-        format!("{}-api-1", self.project)
+        format!("{}-api-{}", self.project, self.number())
     }
 
     /// As compose v2 makes it; what stood there before is removed.
@@ -206,6 +231,7 @@ impl World {
 
     pub(crate) async fn deploy_with(&self, image: &ImageChoice, env: &[&str]) -> Deployed {
         self.clear().await;
+        self.neighbours(image).await;
         let id = self.create(&self.container_name(), image, env, json!({})).await;
         self.engine.connect(&self.networks[1], &id, &json!({"Aliases": ["api"]})).await.unwrap();
         self.engine.start(&id).await.unwrap();
@@ -213,10 +239,21 @@ impl World {
     }
 
     pub(crate) async fn create(&self, name: &str, image: &ImageChoice, env: &[&str], labels: Value) -> String {
+        self.engine.create(name, &self.body(image, env, labels)).await.unwrap()
+    }
+
+    /// One that publishes nothing.
+    pub(crate) async fn create_unpublished(&self, name: &str, image: &ImageChoice, labels: Value) -> String {
+        let mut body = self.body(image, &[], labels);
+        body["HostConfig"].as_object_mut().unwrap().remove("PortBindings");
+        self.engine.create(name, &body).await.unwrap()
+    }
+
+    fn body(&self, image: &ImageChoice, env: &[&str], labels: Value) -> Value {
         let mut all = json!({
             "com.docker.compose.project": self.project.as_str(),
             "com.docker.compose.service": "api",
-            "com.docker.compose.container-number": "1",
+            "com.docker.compose.container-number": self.number().to_string(),
             "com.docker.compose.oneoff": "False",
             "com.docker.compose.config-hash": format!("hash of {}", image.reference),
             "com.docker.compose.image": image.image,
@@ -229,7 +266,7 @@ impl World {
             all[key] = value.clone();
         }
         let network = self.networks[0].as_str();
-        let body = json!({
+        let mut body = json!({
             "Image": image.reference,
             "Env": env,
             "Labels": all,
@@ -241,7 +278,11 @@ impl World {
             },
             "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": ["api"]}}},
         });
-        self.engine.create(name, &body).await.unwrap()
+        if self.shape.start_first {
+            body["HostConfig"].as_object_mut().unwrap().remove("PortBindings");
+            body["Healthcheck"] = json!({"Test": ["CMD", "/program", "check"], "Interval": 3_600_000_000_000u64});
+        }
+        body
     }
 
     /// Removes every container of the project.
@@ -254,8 +295,14 @@ impl World {
     }
 
     pub(crate) fn rule(&self) -> HealthRule {
-        let url = format!("http://127.0.0.1:{}/", self.port);
-        HealthRule { check: HealthCheck::Http { url }, count: 2, interval_ms: 20, deadline_s: 2 }
+        let check = match self.shape {
+            Shape { start_first: true, .. } => HealthCheck::Exec,
+            Shape { number: Some(_), .. } => {
+                HealthCheck::OwnPort { inside: "8080/tcp".to_owned(), path: Some("/".to_owned()) }
+            }
+            _ => HealthCheck::Http { url: format!("http://127.0.0.1:{}/", self.port) },
+        };
+        HealthRule { check, count: 2, interval_ms: 20, deadline_s: 2 }
     }
 
     pub(crate) fn target(&self) -> Target {
@@ -281,9 +328,11 @@ impl World {
         agent.stack(&self.project).await.unwrap()
     }
 
-    /// The service's containers as the agent sees them.
+    /// The containers in question as the agent sees them.
     pub(crate) async fn facts(&self, agent: &Agent) -> Vec<ContainerFacts> {
-        self.stack(agent).await.services.remove(&self.service).map(|s| s.containers).unwrap_or_default()
+        let mut all = self.stack(agent).await.services.remove(&self.service).map(|s| s.containers).unwrap_or_default();
+        all.retain(|c| c.number == self.number());
+        all
     }
 
     /// The swap that a planner would make of what is there now.
@@ -304,6 +353,11 @@ impl World {
             target_spec: None,
             health: self.rule(),
             grace_s: 1,
+            number: self.shape.number,
+            start_first: self.shape.start_first.then(|| StartFirst {
+                proxies: vec![Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("WINCH".to_owned()) }],
+                drain_ms: 10,
+            }),
         }
     }
 
@@ -321,14 +375,11 @@ impl World {
     /// The one container of the service, which must have its name and its policy, and must run this image with
     /// nothing left beside it.
     pub(crate) async fn settled(&self, case: &str, runs: &ImageChoice) -> Value {
-        let ids = self.engine.project_containers(&self.project).await.unwrap();
-        let mut all = Vec::new();
-        for id in &ids {
-            let one = self.engine.inspect(id).await.unwrap().unwrap();
-            all.push(format!("{} {} {}", one["Name"], one["State"]["Status"], one["Image"]));
-        }
-        assert_eq!(ids.len(), 1, "{case}: exactly one container, not {all:#?}");
-        let one = self.engine.inspect(&ids[0]).await.unwrap().unwrap();
+        let found = self.containers().await;
+        let words = |c: &Value| format!("{} {} {}", c["Name"], c["State"]["Status"], c["Image"]);
+        let all: Vec<String> = found.iter().map(words).collect();
+        assert_eq!(found.len(), 1, "{case}: exactly one container, not {all:#?}");
+        let one = found.into_iter().next().unwrap();
         assert_eq!(one["Name"], format!("/{}", self.container_name()), "{case}");
         assert_eq!(one["State"]["Status"], "running", "{case}");
         assert_eq!(one["Image"], runs.image, "{case}");
@@ -340,6 +391,18 @@ impl World {
         one
     }
 
+    /// The containers in question, raw.
+    async fn containers(&self) -> Vec<Value> {
+        let mut found = Vec::new();
+        for id in self.engine.project_containers(&self.project).await.unwrap() {
+            let one = self.engine.inspect(&id).await.unwrap().unwrap();
+            if self.is_it(&one) {
+                found.push(one);
+            }
+        }
+        found
+    }
+
     /// Which of the two runs; it must be settled.
     pub(crate) async fn old_or_new<'a>(
         &self,
@@ -347,8 +410,7 @@ impl World {
         old: &'a ImageChoice,
         new: &'a ImageChoice,
     ) -> &'a ImageChoice {
-        let ids = self.engine.project_containers(&self.project).await.unwrap();
-        let one = self.engine.inspect(&ids[0]).await.unwrap().unwrap();
+        let one = self.containers().await.into_iter().next().unwrap_or_else(|| panic!("{case}: no container at all"));
         let runs = if one["Image"] == new.image { new } else { old };
         self.settled(case, runs).await;
         runs

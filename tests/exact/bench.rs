@@ -94,6 +94,8 @@ pub(crate) fn swap_to(service: &str, present: &ContainerFacts, target: &Containe
         target_spec: Some(target.spec.clone()),
         health: HealthRule { check: HealthCheck::Weak, count: 1, interval_ms: 20, deadline_s: 30 },
         grace_s: 0,
+        number: None,
+        start_first: None,
     }
 }
 

@@ -135,9 +135,14 @@ impl Shop {
 
     /// Deploys a version as a team does: the pin, then compose.
     pub(crate) async fn deploy(&self, version: &str) {
+        self.pin(version);
+        self.compose(&["up", "-d", "--no-deps", "api"]).await;
+    }
+
+    /// Writes a version into the `.env` file, as a team does before it deploys.
+    pub(crate) fn pin(&self, version: &str) {
         let env = self.env_with(&self.env(), version);
         fs::write(self.env_path(), env).expect("it is ours");
-        self.compose(&["up", "-d", "--no-deps", "api"]).await;
     }
 
     /// Runs compose in the project's folder.

@@ -86,6 +86,8 @@ pub fn plan(stack: &str) -> Plan {
             deadline_s: 60,
         },
         grace_s: 10,
+        number: None,
+        start_first: None,
     };
     Plan {
         target: target(stack),

@@ -139,21 +139,6 @@ fn a_pin_file_that_is_gone_is_refused_before_anything_is_touched() {
 }
 
 #[test]
-fn a_scaled_service_is_refused() {
-    let night = Night::after_a_bad_deploy();
-    let second = ComposeService { number: 2, ..ComposeService::new("shop", "api", "shop/api:1.1", &[]) };
-    night.engine.compose(&second).unwrap();
-    assert_snapshot!(refused(&night, ROLLBACK));
-}
-
-#[test]
-fn a_paused_container_is_refused() {
-    let night = Night::after_a_bad_deploy();
-    night.engine.set_paused("shop-api-1", true);
-    assert_snapshot!(refused(&night, ROLLBACK));
-}
-
-#[test]
 fn an_unknown_service_is_told_with_the_nearest_one() {
     assert_snapshot!(refused(&Night::after_a_bad_deploy(), "/rollback image apj"));
 }

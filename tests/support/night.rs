@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sternway::agent::prove::Prober;
-use sternway::agent::sim::{Behaviour, ComposeService, SimEngine};
+use sternway::agent::sim::{Behaviour, ComposeService, NewImage, SimEngine};
 use sternway::app::bot::{Bot, Parts};
 use sternway::app::{check, serve};
 use sternway::chat::sim::SimChat;
@@ -72,8 +72,49 @@ impl Clock for NightClock {
     }
 }
 
+/// What kind of service the API is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// One container that publishes a port, stopped before the new one starts.
+    #[default]
+    Plain,
+    /// Three of them, each with a port of its own; somebody removed number 3 once.
+    Scaled,
+    /// One behind a proxy: the new one beside the old one; it publishes nothing and has a check of its own.
+    StartFirst,
+    /// Three of those.
+    ScaledStartFirst,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Scaled, Self::StartFirst, Self::ScaledStartFirst];
+
+    /// Compose's numbers of its containers.
+    pub fn numbers(self) -> &'static [u32] {
+        match self {
+            Self::Plain | Self::StartFirst => &[1],
+            Self::Scaled | Self::ScaledStartFirst => &[1, 2, 4],
+        }
+    }
+
+    pub fn start_first(self) -> bool {
+        matches!(self, Self::StartFirst | Self::ScaledStartFirst)
+    }
+
+    /// Each of its containers as compose makes them of this image.
+    fn services(self, image: &str) -> Vec<ComposeService> {
+        let one = |number: &u32| {
+            let ports =
+                if self.start_first() { vec![] } else { vec![(API - 1 + u16::try_from(*number).unwrap(), 3000)] };
+            ComposeService { number: *number, ..ComposeService::new("shop", "api", image, &ports) }
+        };
+        self.numbers().iter().map(one).collect()
+    }
+}
+
 /// Everything that outlives a kill.
 pub struct Night {
+    pub kind: Kind,
     pub clock: Arc<NightClock>,
     pub engine: Arc<SimEngine>,
     pub log: Arc<MemoryLog>,
@@ -99,7 +140,7 @@ impl Prober for Ports {
                 self.0.ask(port.expect("the config's urls have ports"))
             }
             HealthCheck::Tcp { port } => self.0.ask(*port),
-            HealthCheck::Exec | HealthCheck::Weak => Err("nothing to ask".into()),
+            HealthCheck::Exec | HealthCheck::OwnPort { .. } | HealthCheck::Weak => Err("nothing to ask".into()),
         }
     }
 }
@@ -115,6 +156,11 @@ fn folder() -> tempfile::TempDir {
 impl Night {
     /// A shop whose API runs 1.1 now and ran 1.0, with these behaviours; nothing is on record yet.
     pub fn new(old: Behaviour, new: Behaviour) -> Self {
+        Self::of(Kind::Plain, old, new)
+    }
+
+    /// The same with an API of that kind.
+    pub fn of(kind: Kind, old: Behaviour, new: Behaviour) -> Self {
         let start: Timestamp = "2026-11-22T01:00:00Z".parse().unwrap();
         let clock = Arc::new(NightClock { state: Mutex::new((start, None)) });
         let engine = Arc::new(SimEngine::new(Arc::clone(&clock) as _));
@@ -124,15 +170,22 @@ impl Night {
             ("shop/api:1.0", old),
             ("shop/api:1.1", new),
         ] {
-            engine.image(reference, behaviour);
+            let image = NewImage::new(reference, behaviour);
+            let check =
+                serde_json::json!({"Healthcheck": {"Test": ["CMD", "/well"], "Interval": 3_600_000_000_000u64}});
+            engine.add_image(if kind.start_first() { image.config(check) } else { image });
         }
-        for (service, ports) in [("db", vec![]), ("api", vec![(API, 3000)]), ("web", vec![(8080, 80)])] {
+        for (service, ports) in [("db", vec![]), ("web", vec![(8080, 80)])] {
             engine.compose(&ComposeService::new("shop", service, &format!("shop/{service}:1.0"), &ports)).unwrap();
+        }
+        for service in kind.services("shop/api:1.0") {
+            engine.compose(&service).unwrap();
         }
         let folder = folder();
         std::fs::create_dir(folder.path().join("shop")).unwrap();
         std::fs::write(folder.path().join("shop/.env"), "# the shop\nAPI_IMAGE=shop/api:1.0\nWEB_PORT=8080\n").unwrap();
         Self {
+            kind,
             log: Arc::new(MemoryLog::new(start)),
             chat: SimChat::new(Surface::Console),
             clock,
@@ -146,7 +199,12 @@ impl Night {
 
     /// The usual night: a good 1.0 is on record and proven, then somebody deployed 1.1.
     pub fn after_a_bad_deploy() -> Self {
-        let night = Self::new(Behaviour::Healthy, Behaviour::Unhealthy);
+        Self::after_a_bad_deploy_of(Kind::Plain)
+    }
+
+    /// The same with an API of that kind.
+    pub fn after_a_bad_deploy_of(kind: Kind) -> Self {
+        let night = Self::of(kind, Behaviour::Healthy, Behaviour::Unhealthy);
         night.live(async |bot| {
             bot.proven(1).await;
         });
@@ -161,7 +219,9 @@ impl Night {
     pub fn deploy(&self, version: &str) {
         let image = format!("shop/api:{version}");
         self.set_pin(&image);
-        self.engine.compose_redeploy("shop", "api", &image).unwrap();
+        for service in self.kind.services(&image) {
+            self.engine.compose(&service).unwrap();
+        }
     }
 
     fn commands(&self) -> PathBuf {
@@ -212,7 +272,8 @@ project = "shop"
 dir = "{folder}/shop"
 
 [stack.service.api]
-health = {{ url = "http://127.0.0.1:{API}/health" }}
+health = {health}
+order = "{order}"
 count = 2
 interval = "200ms"
 deadline = "10s"
@@ -228,6 +289,12 @@ proxies = [{{ service = "web", signal = "HUP" }}]
             },
             more = self.more_config,
             of_sternway = self.of_sternway,
+            order = if self.kind.start_first() { "start-first" } else { "stop-first" },
+            health = if self.kind.start_first() {
+                "{ exec = true }".to_owned()
+            } else {
+                format!("{{ url = \"http://127.0.0.1:{API}/health\" }}")
+            },
             amal = if self.without_amal { "" } else { AMAL_IN_CONFIG },
         );
         Config::parse("night.toml", &text)

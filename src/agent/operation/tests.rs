@@ -25,6 +25,9 @@ fn operation(phase: Phase) -> Operation {
         wanted: Fingerprint::parse(&"0".repeat(64)).unwrap(),
         health: HealthRule { check: HealthCheck::Weak, count: 1, interval_ms: 1, deadline_s: 1 },
         grace_s: 1,
+        number: None,
+        start_first: None,
+        late: Vec::new(),
         phase,
     }
 }
@@ -86,6 +89,14 @@ fn play(op: &mut Operation, seen: &mut Seen, healthy: bool) -> (Move, Vec<String
             }
             Move::Prove(Which::Old) => taken.old_proof = Some(Ok(())),
             Move::Remove(w) => put(seen, *w, None),
+            Move::Connect => taken.connected = true,
+            Move::Tell
+                if matches!(op.phase, Phase::Proven { .. }) && pick(seen, Which::Old).is_some_and(|o| !down(&o)) =>
+            {
+                taken.told = true;
+            }
+            Move::Tell => taken.told_last = true,
+            Move::Drain => taken.drained = true,
             Move::Done(_) | Move::Alarm(_) => return (step, moves),
         }
     }
@@ -170,4 +181,71 @@ fn an_old_container_that_did_not_run_is_not_started_on_the_way_back() {
     let (last, moves) = play(&mut op, &mut seen, true);
     assert_eq!(last, Move::Done(End::Old));
     assert_eq!(seen.old, seat("N", Life::Ended(1), always()), "{moves:#?}");
+}
+
+fn beside_each_other(phase: Phase) -> Operation {
+    let web =
+        crate::domain::plan::Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("HUP".to_owned()) };
+    let start_first = Some(StartFirst { proxies: vec![web], drain_ms: 1 });
+    Operation { start_first, late: vec![("front".to_owned(), json!({}))], ..operation(phase) }
+}
+
+/// A crash at each place of start-first: where it ends, and that somebody who was proven, or the old one, serves in each
+/// moment of it once one does.
+#[test]
+fn every_row_of_start_first_ends_old_or_new_and_somebody_serves_meanwhile() {
+    let no = no_restart;
+    let seen = |old, new| Seen { old, new, stranger: None };
+    let (next, prev) = ("N.next-abc", "N.prev-abc");
+    let down = || Life::Ended(0);
+    let up = |name: &str| seat(name, Life::Up, always());
+    let back = || Phase::Back { why: "ill".to_owned(), cut: true };
+    for (case, phase, world, end) in [
+        ("preparing", Phase::Preparing, seen(up("N"), seat(next, Life::Created, no())), End::Old),
+        ("made", Phase::Cutting, seen(up("N"), seat(next, Life::Created, no())), End::New),
+        ("started", Phase::Cutting, seen(up("N"), seat(next, Life::Up, no())), End::New),
+        ("engine restarted", Phase::Cutting, seen(seat("N", down(), always()), seat(next, down(), no())), End::New),
+        ("proven", proven(), seen(up("N"), seat(next, Life::Up, no())), End::New),
+        ("renamed once", proven(), seen(up(prev), seat(next, Life::Up, no())), End::New),
+        ("renamed twice", proven(), seen(up(prev), seat("N", Life::Up, no())), End::New),
+        ("renamed, unwritten", Phase::Cutting, seen(up(prev), seat("N", Life::Up, no())), End::New),
+        ("about to stop", proven(), seen(seat(prev, Life::Up, no()), up("N")), End::New),
+        ("stopped", proven(), seen(seat(prev, down(), no()), up("N")), End::New),
+        ("removed", proven(), seen(None, up("N")), End::New),
+        ("back", back(), seen(up("N"), seat(next, Life::Up, no())), End::Old),
+        ("back from commit", back(), seen(seat(prev, Life::Up, no()), up("N")), End::Old),
+        ("back, new removed", back(), seen(up("N"), None), End::Old),
+    ] {
+        for healthy in [true, false] {
+            let mut op = beside_each_other(phase.clone());
+            let mut world = world.clone();
+            let went_down = world.old.as_ref().is_some_and(super::down) && world.new.as_ref().is_some_and(super::down);
+            let (last, moves) = play(&mut op, &mut world, healthy);
+            let end = if healthy || matches!(phase, Phase::Proven { .. }) { end.clone() } else { End::Old };
+            assert_eq!(last, Move::Done(end.clone()), "{case}, healthy {healthy}: {moves:#?}");
+            let (stays, gone) = if end == End::New { (world.new, world.old) } else { (world.old, world.new) };
+            assert_eq!(stays, seat("N", Life::Up, always()), "{case}, healthy {healthy}: {moves:#?}");
+            assert_eq!(gone, None, "{case}, healthy {healthy}: {moves:#?}");
+            let at = |wanted: &str| moves.iter().position(|m| m == wanted);
+            if went_down {
+                assert_eq!(at("Start(Old)"), Some(0), "{case}: first somebody serves again: {moves:#?}");
+            }
+            let stopped = at("Stop(Old)");
+            for before in ["Connect", "Tell", "Drain"] {
+                assert!(stopped.is_none_or(|s| at(before).is_some_and(|b| b < s)), "{case}: {before}: {moves:#?}");
+            }
+            assert!(end == End::New || stopped.is_none(), "{case}: the way back leaves the old one alone: {moves:#?}");
+        }
+    }
+}
+
+#[test]
+fn start_first_tells_the_proxies_again_once_the_old_one_is_gone() {
+    let mut op = beside_each_other(proven());
+    let mut seen =
+        Seen { old: seat("N", Life::Up, always()), new: seat("N.next-abc", Life::Up, no_restart()), stranger: None };
+    let (_, moves) = play(&mut op, &mut seen, true);
+    let told: Vec<usize> = moves.iter().enumerate().filter(|(_, m)| *m == "Tell").map(|(i, _)| i).collect();
+    let stopped = moves.iter().position(|m| m == "Stop(Old)").unwrap();
+    assert!(told.len() == 2 && told[0] < stopped && stopped < told[1], "{moves:#?}");
 }

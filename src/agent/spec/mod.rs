@@ -17,6 +17,7 @@
 //! address is not told by API 1.52 and later; hooks of a compose file, and what compose copied to a place outside
 //! `/run/secrets`, are seen only where the file can be read.
 
+mod alone;
 mod file;
 mod json;
 mod labels;
@@ -31,6 +32,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use alone::alone;
 pub use file::only_in_file;
 pub use labels::{
     COMPOSE_PREFIX, CONFIG_FILES, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT,

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::json::{at, entries, text};
+use super::json::{at, entries, is_empty, strings, text};
 use super::labels::{NUMBER, ONEOFF, PROJECT, SERVICE, label};
 use super::networks::primary;
 use super::own::joined;
@@ -71,13 +71,15 @@ fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
         .peers
         .iter()
         .filter(|p| !service.is_empty() && p.service == service && !p.oneoff && p.id != id)
+        .filter(|p| p.number == label(inspect, NUMBER))
         .map(|p| p.name.as_str())
         .collect();
     if !others.is_empty() {
         found.push(format!(
-            "{service} has {} containers ({name}, {}); one is handled so far. Run `docker compose up -d --scale {service}=1` first.",
-            others.len() + 1,
-            others.join(", ")
+            "{name} and {} are both number {} of {service}: a recreate broke off, or somebody copied one. Look with \
+             `docker ps -a` and remove what does not belong.",
+            others.join(", "),
+            label(inspect, NUMBER)
         ));
     }
     if let Some(rest) = wreck_of(&name) {
@@ -94,13 +96,26 @@ fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
 fn state(inspect: &Value) -> Option<String> {
     let name = name(inspect);
     match text(inspect, &["State", "Status"]) {
-        "paused" => Some(format!("{name} is paused; it could not stop by itself. Run `docker unpause {name}`.")),
+        "exited" if is_one_shot(inspect) => Some(format!(
+            "{name} seems to be a one-shot job: it ended well by itself, so nothing could prove another image. \
+             If it should run, start it first."
+        )),
         "dead" => Some(format!(
             "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then `docker compose up -d`."
         )),
         "removing" => Some(format!("{name} is being removed by someone else. Look again with `docker ps -a`.")),
         _ => None,
     }
+}
+
+/// Ended well by itself, is not brought back by any policy, and has neither port nor check that could prove it.
+fn is_one_shot(inspect: &Value) -> bool {
+    let host = at(inspect, &["HostConfig"]);
+    let check = strings(at(inspect, &["Config", "Healthcheck", "Test"]));
+    at(inspect, &["State", "ExitCode"]).as_i64() == Some(0)
+        && matches!(text(host, &["RestartPolicy", "Name"]), "" | "no")
+        && is_empty(at(host, &["PortBindings"]))
+        && matches!(check.first(), None | Some(&"NONE"))
 }
 
 /// What create could not be told faithfully, whatever the image.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::{at, is_empty, strings, text};
-use super::labels::{ONEOFF, SERVICE, label};
+use super::labels::{NUMBER, ONEOFF, SERVICE, label};
 use super::own::joined;
 
 /// One container of the project, other than the one in question.
@@ -15,6 +15,8 @@ pub struct Peer {
     pub name: String,
     /// Its service.
     pub service: String,
+    /// Compose's number of it, as its label has it.
+    pub number: String,
     /// Whether it is one of `docker compose run`.
     pub oneoff: bool,
     /// Ids of containers that this service had before, by the ledger; add them so that a mode that names one of
@@ -41,6 +43,7 @@ impl Peer {
             id: text(inspect, &["Id"]).to_owned(),
             name: text(inspect, &["Name"]).trim_start_matches('/').to_owned(),
             service: label(inspect, SERVICE).to_owned(),
+            number: label(inspect, NUMBER).to_owned(),
             oneoff: label(inspect, ONEOFF) == "True",
             former: Vec::new(),
             uses: modes.chain(volumes).map(str::to_owned).collect(),

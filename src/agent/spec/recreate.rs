@@ -65,6 +65,26 @@ pub struct NewContainer {
     pub connects: Vec<(String, Value)>,
 }
 
+impl NewContainer {
+    /// Takes out the networks of this list, to be connected later, and gives them with their `EndpointConfig`. Nothing
+    /// is taken when the container would have no network of its own until then.
+    pub fn hide_from(&mut self, networks: &[String]) -> Vec<(String, Value)> {
+        let hidden = |name: &String| networks.contains(name);
+        let primary = text(&self.create, &["HostConfig", "NetworkMode"]).to_owned();
+        let endpoints = self.create.pointer_mut("/NetworkingConfig/EndpointsConfig").and_then(Value::as_object_mut);
+        let Some(endpoints) = endpoints.filter(|all| all.contains_key(&primary) && !hidden(&primary)) else {
+            return Vec::new();
+        };
+        let names: Vec<String> = endpoints.keys().filter(|name| hidden(name)).cloned().collect();
+        let mut late: Vec<(String, Value)> =
+            names.into_iter().filter_map(|name| endpoints.remove_entry(&name)).collect();
+        let (later, now) = std::mem::take(&mut self.connects).into_iter().partition(|(name, _)| hidden(name));
+        self.connects = now;
+        late.extend::<Vec<_>>(later);
+        late
+    }
+}
+
 impl std::fmt::Debug for NewContainer {
     /// Networks only: the body holds secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -104,7 +104,12 @@ fn each_obstacle_is_told_with_what_to_do() {
         ("com.docker.compose.container-number", |o| o["Config"]["Labels"][NUMBER] = Value::Null),
         ("docker compose run", |o| o["Config"]["Labels"][ONEOFF] = json!("True")),
         ("--rm", |o| o["HostConfig"]["AutoRemove"] = json!(true)),
-        ("docker unpause", |o| o["State"]["Status"] = json!("paused")),
+        ("one-shot job", |o| {
+            o["State"] = json!({"Status": "exited", "ExitCode": 0});
+            o["HostConfig"]["RestartPolicy"]["Name"] = json!("no");
+            o["HostConfig"]["PortBindings"] = json!({});
+            o["Config"]["Healthcheck"] = json!({"Test": ["NONE"]});
+        }),
         ("docker rm -f", |o| o["State"]["Status"] = json!("dead")),
         ("docker ps -a", |o| o["State"]["Status"] = json!("removing")),
         ("volumes_from", |o| o["HostConfig"]["VolumesFrom"] = json!(["x"])),
@@ -124,12 +129,24 @@ fn each_obstacle_is_told_with_what_to_do() {
 }
 
 #[test]
-fn scaled_services_and_containers_that_lean_on_this_one_are_told() {
-    let second = Peer { id: "8".repeat(64), name: "shop_api_2".into(), service: "api".into(), ..Peer::default() };
+fn a_twin_and_containers_that_lean_on_this_one_are_told() {
+    let other = |number: &str| Peer {
+        id: "8".repeat(64),
+        name: format!("shop_api_{number}x"),
+        service: "api".into(),
+        number: number.into(),
+        ..Peer::default()
+    };
+    assert_eq!(
+        told(|_| {}, &no_changes(), Surroundings { peers: &[other("2")], own_container: None }),
+        Vec::<String>::new(),
+        "a copy is no obstacle"
+    );
+    let second = other("1");
     let leaning = Peer { id: "7".repeat(64), name: "side".into(), uses: vec![OLD_ID.into()], ..Peer::default() };
     let found = told(|_| {}, &no_changes(), Surroundings { peers: &[second, leaning], own_container: None });
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].contains("2 containers") && found[0].contains("shop_api_2"), "{found:?}");
+    assert!(found[0].contains("both number 1") && found[0].contains("shop_api_1x"), "{found:?}");
     assert!(found[1].starts_with("side uses"), "{found:?}");
 }
 
