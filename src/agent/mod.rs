@@ -117,6 +117,8 @@ pub struct ContainerFacts {
     pub has_check: bool,
     /// Why it cannot be swapped faithfully yet: a sentence each, saying what to do. Empty = it can.
     pub obstacles: Vec<String>,
+    /// Services that Compose would restart after this one was recreated (`depends_on … restart: true`).
+    pub restarts_with: Vec<ServiceName>,
     /// Labels of ours that do not carry a valid MAC: alarms (decision 16).
     pub forged: Vec<String>,
     /// The run whose unfinished work this container is, if the ledger says so.

@@ -424,6 +424,12 @@ pub fn assemble(
     if !chosen.proven {
         notes.warnings.push("this image was never proven healthy here".to_owned());
     }
+    for other in &chosen.container.restarts_with {
+        notes.warnings.push(format!(
+            "{other} depends on {service} with restart: true and is not restarted by this; if it has to be: docker compose \
+             restart {other}"
+        ));
+    }
     for label in &chosen.container.forged {
         notes.warnings.push(format!("label {} of {service} is not ours: somebody forged it", visible(label)));
     }

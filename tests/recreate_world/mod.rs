@@ -19,7 +19,7 @@ const LABEL: &str = "sternway-test";
 
 /// The engine's socket: that of `DOCKER_HOST`, or the machine's.
 static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
-    let host = std::env::var("DOCKER_HOST").ok();
+    let host = std::env::var_os("DOCKER_HOST").and_then(|host| host.into_string().ok());
     PathBuf::from(host.as_deref().and_then(|h| h.strip_prefix("unix://")).unwrap_or("/var/run/docker.sock"))
 });
 
@@ -137,7 +137,17 @@ impl World {
     pub(crate) async fn up(&self, tag: &str, more: &[&str]) {
         let mut arguments = vec!["-p", self.mark.as_str(), "up", "-d", "-t", "0"];
         arguments.extend(more);
-        run(&self.program, &arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
+        self.compose(tag, &arguments);
+    }
+
+    /// A service as `up` would make it, not started.
+    pub(crate) async fn shelve(&self, tag: &str, service: &str) -> Value {
+        self.compose(tag, &["-p", &self.mark, "--profile", service, "up", "--no-start", service]);
+        self.service(service).await
+    }
+
+    fn compose(&self, tag: &str, arguments: &[&str]) {
+        run(&self.program, arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
     }
 
     /// Runs docker.
