@@ -32,6 +32,7 @@ async fn the_swap_makes_what_compose_makes(name: &str, tool: Tool) {
     let Some(bench) = Bench::new(name, tool, SINK).await else { return };
     let world = &bench.world;
     world.up("v2", &[]).await;
+    world.project().await; // its volumes are noted, to be removed at the end
     // Compose's own way from one image to the other, recorded as the agent sees it.
     world.up("v1", &[]).await;
     let good = bench.facts().await;
