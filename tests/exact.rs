@@ -18,9 +18,9 @@ mod recreate_world;
 mod table;
 
 use bench::Bench;
-use recreate_world::Tool;
-use serde_json::Value;
-use sternway::agent::spec::{changed_keys, settings};
+use recreate_world::{Tool, World};
+use serde_json::{Map, Value};
+use sternway::agent::spec::{Peer, Recreate, changed_keys, matches, recreate, settings};
 
 const SINK: &str = include_str!("exact/sink.yml");
 
@@ -34,6 +34,7 @@ async fn the_swap_makes_what_compose_makes(name: &str, tool: Tool) {
     let Some(bench) = Bench::new(name, tool, SINK).await else { return };
     let world = &bench.world;
     world.up("v2", &[]).await;
+    world.project().await; // its volumes are noted, to be removed at the end
     // Compose's own way from one image to the other, recorded as the agent sees it.
     world.up("v1", &[]).await;
     let good = bench.facts().await;
@@ -69,6 +70,48 @@ async fn the_swap_makes_what_compose_makes(name: &str, tool: Tool) {
     for (service, (ours, now)) in SERVICES.iter().zip(ours.iter().zip(world.each(&SERVICES).await)) {
         assert_eq!(ours["Id"], now["Id"], "{service}: the next `up` recreated it");
     }
+    what_cannot_start_here_is_made_alike(world).await;
+    what_only_the_file_knows_is_refused(&bench).await;
+}
+
+async fn what_cannot_start_here_is_made_alike(world: &World) {
+    let (good_image, bad_image) = (world.image("v1").await, world.image("v2").await);
+    let old = world.shelve("v2", "shelf").await;
+    let peers: Vec<Peer> = world.project().await.iter().filter(|c| c["Id"] != old["Id"]).map(Peer::of).collect();
+    let wanted = recreate(Recreate {
+        old: &old,
+        old_image: &bad_image,
+        new_image_id: good_image["Id"].as_str().unwrap(),
+        new_image: &good_image,
+        target_labels: None,
+        own_labels: &Map::new(),
+        restart: &old["HostConfig"]["RestartPolicy"],
+        api: world.api,
+        peers: &peers,
+    });
+    let wanted = wanted.unwrap();
+    let ours = world.make("shelf.next", &wanted).await;
+    assert_eq!(matches(&ours, &good_image, &wanted), Vec::<String>::new());
+    world.docker(&["rm", ours["Id"].as_str().unwrap()]).await;
+    let theirs = world.shelve("v1", "shelf").await;
+    assert_ne!(theirs["Id"], old["Id"], "compose was to make its own");
+    let (mut ours, theirs) = (compare::inspect(&ours), compare::inspect(&theirs));
+    for of_another_time in ["Name", "Config.Labels.com.docker.compose.config-hash"] {
+        ours.insert(of_another_time.to_owned(), theirs[of_another_time].clone());
+    }
+    let wrong = intolerable("shelf", &ours, &theirs);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+async fn what_only_the_file_knows_is_refused(bench: &Bench) {
+    let file = bench.world.folder().join("docker-compose.yml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let hooked = text.replace("  bare:\n", "  bare:\n    post_start: [{command: [/m, check]}]\n");
+    std::fs::write(&file, hooked).unwrap();
+    let seen = bench.facts().await;
+    let told = &seen["bare"].obstacles;
+    assert!(matches!(told.as_slice(), [one] if one.contains("the hook post_start in docker-compose.yml")), "{told:?}");
+    assert_eq!(seen["hosted"].obstacles, Vec::<String>::new());
 }
 
 /// What only the image before declares (`tests/recreate_world`): none of it may be left.

@@ -91,9 +91,30 @@ impl<E: Engine> HostAgent<E> {
             has_check: raw::check_command(container).is_some(),
             obstacles,
             alone: spec::alone(container, &peers),
+            restarts_with: self.restarts_with(project, service, all)?,
             forged: self.forged(container),
             unfinished: own_op.filter(|_| is_new || is_rest).map(|op| op.run),
         })
+    }
+
+    /// Services that depend on this one with `restart: true`. A label that `up --no-deps` emptied is as it was last seen.
+    fn restarts_with(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        all: &[Value],
+    ) -> Result<Vec<ServiceName>, LookError> {
+        let mut found = std::collections::BTreeSet::new();
+        for other in all.iter().filter_map(|c| ServiceName::parse(raw::label(c, raw::SERVICE)?).ok()) {
+            let depends = self.ledger.depends(project, &other).map_err(self::other)?.unwrap_or_default();
+            let now = all.iter().filter(|c| raw::label(c, raw::SERVICE) == Some(other.as_str()));
+            let mut labels = now.filter_map(|c| raw::label(c, raw::DEPENDS_ON)).chain([depends.as_str()]);
+            let label = labels.find(|label| !label.is_empty()).unwrap_or_default();
+            if other != *service && spec::restarts_with(label, service.as_str()) {
+                found.insert(other);
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// What a swap would lose because only the compose files tell of it. Read are those beneath the project's folder of

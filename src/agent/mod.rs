@@ -161,6 +161,8 @@ pub struct ContainerFacts {
     pub obstacles: Vec<String>,
     /// Why no second one can run beside it: a few words each. Empty = start-first is possible.
     pub alone: Vec<String>,
+    /// Services that Compose would restart after this one was recreated (`depends_on … restart: true`).
+    pub restarts_with: Vec<ServiceName>,
     /// Labels of ours that do not carry a valid MAC: alarms (decision 16).
     pub forged: Vec<String>,
     /// The run whose unfinished work this container is, if the ledger says so.

@@ -237,6 +237,7 @@ impl World {
             },
             grace_s: 1,
             proxies: Vec::new(),
+            start_first: None,
             pin: self.pinned.then(|| (self.form.pin.0.to_owned(), self.form.pin.1.to_owned())),
             pin_shared_with: Vec::new(),
             repositories: vec![self.real.reference("api")],

@@ -136,7 +136,17 @@ impl World {
     pub(crate) async fn up(&self, tag: &str, more: &[&str]) {
         let mut arguments = vec!["-p", self.mark.as_str(), "up", "-d", "-t", "0"];
         arguments.extend(more);
-        run(&self.program, &arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
+        self.compose(tag, &arguments);
+    }
+
+    /// A service as `up` would make it, not started.
+    pub(crate) async fn shelve(&self, tag: &str, service: &str) -> Value {
+        self.compose(tag, &["-p", &self.mark, "--profile", service, "up", "--no-start", service]);
+        self.service(service).await
+    }
+
+    fn compose(&self, tag: &str, arguments: &[&str]) {
+        run(&self.program, arguments, Some((self.folder.path(), &self.mark, tag))).unwrap();
     }
 
     /// Runs docker.

@@ -55,6 +55,14 @@ pub(super) fn by_compose_2(inspect: &Value) -> bool {
     !label(inspect, IMAGE).is_empty()
 }
 
+/// Whether a `depends_on` label (`db:service_started:false,api:service_healthy:true`) says `restart: true` of a service.
+pub fn restarts_with(depends_on: &str, service: &str) -> bool {
+    depends_on.split(',').any(|one| {
+        let mut parts = one.trim().split(':');
+        parts.next() == Some(service) && parts.nth(1) == Some("true")
+    })
+}
+
 /// The project's own labels: neither the image's, nor compose's, nor ours.
 pub(super) fn project_labels(inspect: &Value, image: &Value) -> Map<String, Value> {
     let of_image = at(image, &["Config", "Labels"]);
@@ -140,6 +148,14 @@ mod tests {
             json!({PROJECT: "shop", SERVICE: "api", NUMBER: "1", WORKING_DIR: "/new", CONFIG_HASH: "good",
                 IMAGE: "sha256:good", DEPENDS_ON: "db:service_started:false", "com.docker.compose.version": "2.26.1"})
         );
+    }
+
+    #[test]
+    fn who_restarts_with_a_service_is_read_from_the_label() {
+        let label = "db:service_started:false,api:service_healthy:true";
+        assert!(restarts_with(label, "api"));
+        assert!(!restarts_with(label, "db") && !restarts_with(label, "ap") && !restarts_with("", "api"));
+        assert!(!restarts_with("api", "api") && !restarts_with("api:service_started", "api"));
     }
 
     #[test]

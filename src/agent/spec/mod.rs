@@ -36,7 +36,7 @@ pub use alone::alone;
 pub use file::only_in_file;
 pub use labels::{
     COMPOSE_PREFIX, CONFIG_FILES, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT,
-    SERVICE, VERSION, WORKING_DIR, compose_labels,
+    SERVICE, VERSION, WORKING_DIR, compose_labels, restarts_with,
 };
 pub use matches::matches;
 pub use obstacles::{Surroundings, copied_files, obstacles};

@@ -200,9 +200,11 @@ fn dependants(inspect: &Value, peers: &[Peer]) -> Vec<String> {
         .filter(|p| p.uses.iter().any(|used| *used == name || (used.len() >= 12 && id.starts_with(used.as_str()))))
         .map(|p| {
             format!(
-                "{} uses the network, processes or volumes of {name} and could not restart once that is replaced. \
-                 Roll both back with `docker compose up -d`.",
-                p.name
+                "{} uses the network, processes or volumes of {name} and would be left with a container that is gone. \
+                 Roll both back at once: set the image in the compose file or `.env`, then `docker compose up -d {} {}`.",
+                p.name,
+                label(inspect, SERVICE),
+                p.service
             )
         })
         .collect()
