@@ -18,7 +18,7 @@ use sternway::domain::invocation::Place;
 use sternway::domain::names::{PersonId, ServiceName, StackName};
 use sternway::domain::plan::HealthCheck;
 
-const EXAMPLE: &str = include_str!("../config/example.toml");
+const EXAMPLE: &str = include_str!("../config/sternway.toml");
 const MINIMAL: &str = include_str!("../config/minimal.toml");
 const STACK: &str = "[[stack]]\nname = \"shop\"\n";
 
@@ -58,7 +58,7 @@ fn service(name: &str) -> ServiceName {
 
 #[test]
 fn the_example_is_taken_and_says_what_the_users_stack_needs() {
-    let config = Config::parse("config/example.toml", EXAMPLE).unwrap_or_else(|p| panic!("{}", shown(&p)));
+    let config = Config::parse("config/sternway.toml", EXAMPLE).unwrap_or_else(|p| panic!("{}", shown(&p)));
     let stack = config.stack(&StackName::parse("kaleem").unwrap()).expect("the users' own stack");
     let names: Vec<&str> = stack.services.keys().map(ServiceName::as_str).collect();
     assert_eq!(names, ["api", "frontend", "mongo", "nginx", "qdrant", "rabbitmq", "redis"]);
@@ -95,7 +95,7 @@ fn every_key_that_the_example_only_shows_is_a_key_at_its_default() {
         })
         .collect();
     assert!(switched >= 15, "only {switched} keys are shown");
-    let config = Config::parse("config/example.toml", &on).unwrap_or_else(|p| panic!("{}", shown(&p)));
+    let config = Config::parse("config/sternway.toml", &on).unwrap_or_else(|p| panic!("{}", shown(&p)));
     let default = Sternway::default();
     let zone = config.sternway.zone.clone();
     let expected = Sternway {
@@ -129,7 +129,7 @@ fn the_example_names_every_key_there_is() {
             let Some((_, keys)) = problem.hint.as_deref().and_then(|h| h.split_once("valid here: ")) else { continue };
             asked += 1;
             for key in keys.split(", ") {
-                assert!(EXAMPLE.contains(key), "`{key}` ({}) is not in config/example.toml", problem.key);
+                assert!(EXAMPLE.contains(key), "`{key}` ({}) is not in config/sternway.toml", problem.key);
             }
         }
         assert!(asked >= 2, "{table}: no list of keys was told");

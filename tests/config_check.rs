@@ -9,7 +9,7 @@ use sternway::config::check::CommandFacts;
 use sternway::config::{Config, Problem};
 use sternway::domain::names::RoleName;
 
-const EXAMPLE: &str = include_str!("../config/example.toml");
+const EXAMPLE: &str = include_str!("../config/sternway.toml");
 const MINIMAL: &str = include_str!("../config/minimal.toml");
 const STACK: &str = "[[stack]]\nname = \"shop\"\n";
 

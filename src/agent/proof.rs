@@ -55,6 +55,11 @@ impl ProofCounter {
         Self { rule, container: container.to_owned(), first: None, in_a_row: 0, last_answer: None }
     }
 
+    /// Good answers in a row so far.
+    pub fn in_a_row(&self) -> u32 {
+        self.in_a_row
+    }
+
     /// How long to wait between two questions.
     pub fn interval(&self) -> Duration {
         Duration::from_millis(self.rule.interval_ms)

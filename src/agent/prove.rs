@@ -79,7 +79,7 @@ impl<E: Engine> HostAgent<E> {
                 check @ (HealthCheck::Http { .. } | HealthCheck::Tcp { .. }) => Some(self.prober.ask(check).await),
             };
             match &answer {
-                Some(Ok(())) => voice.say("a good answer"),
+                Some(Ok(())) => voice.say(format!("good answer {} of {}", counter.in_a_row() + 1, rule.count)),
                 Some(Err(why)) => voice.say(format!("no good answer yet: {why}")),
                 None => voice.say("watching it run"),
             }

@@ -26,6 +26,12 @@ fn store_of(config: &Path) -> anyhow::Result<PathBuf> {
 /// When the folder cannot be known.
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command of the terminal
 pub fn verify(paths: &[PathBuf], config: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        return Err(anyhow!(
+            "there is nothing at {}: nothing was verified. Name segment files or the store's folder",
+            missing.display()
+        ));
+    }
     let outcome = match paths {
         [] => verify_folder(&store_of(config)?),
         [folder] if folder.is_dir() => verify_folder(folder),

@@ -22,16 +22,17 @@ use crate::dispatch::{Core, Host, conductor, intake, lookup, narrator, recorder}
 use crate::domain::event::Event;
 use crate::domain::ids::{Position, RunId};
 use crate::domain::names::HostName;
-use crate::domain::run::{RunState, Status};
+use crate::domain::run::{RunState, Status, StepState};
 use crate::domain::trouble::Trouble;
 use crate::gate::limits::Limits;
 use crate::store::{About, Draft, ReadError, SharedLog};
+use crate::story;
 
 /// Messages that may wait for one surface; beyond it edits coalesce and the rest waits.
 const OUTBOX_CAPACITY: usize = 1_024;
 
-/// How long a stop waits for runs to reach a safe point. A swap's own step may take longer; the next start goes on.
-const STOP_WAIT: Duration = Duration::from_mins(2);
+/// How long a stop waits, beyond the limits of the steps that are under way, for runs to reach a safe point.
+const STOP_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a stop waits for a message that is on its way.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -164,12 +165,14 @@ impl Bot {
         }
     }
 
-    /// Closes the doors, lets runs reach a safe point, records the stop.
+    /// Closes the doors, lets runs reach a safe point, records the stop. Whoever ends the process sooner loses nothing:
+    /// the next start looks at what the step under way came to.
     pub async fn stop(self) {
         self.close.send_replace(true);
         self.core.tasks.close();
-        if tokio::time::timeout(STOP_WAIT, self.core.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(self.stop_wait(), self.core.tasks.wait()).await.is_err() {
             tracing::warn!("a step is still under way; the next start looks at what it came to");
+            self.core.drop_mouths();
             return;
         }
         let draft = Draft { about: About::Log, at: self.core.clock.now(), event: Event::Stopped };
@@ -181,6 +184,17 @@ impl Bot {
         if tokio::time::timeout(LAST_WORDS, self.mouths.wait()).await.is_err() {
             tracing::warn!("a chat did not take the last words; they are told again after the next start");
         }
+        // Mouths hold the shared parts, which hold the mouths.
+        self.core.drop_mouths();
+    }
+
+    /// As long as the step under way may take by its plan: then it has ended, or counts as lost anyway.
+    fn stop_wait(&self) -> Duration {
+        let open = self.core.log.open_runs().unwrap_or_default();
+        let under_way = open.iter().filter(|run| self.core.is_under_way(run.id));
+        let steps = under_way.flat_map(|run| run.plan.iter().flat_map(|p| &p.plan.steps).zip(&run.steps));
+        let limit = steps.filter(|(_, state)| matches!(state, StepState::Open | StepState::UndoOpen));
+        STOP_WAIT + Duration::from_secs(limit.map(|(step, _)| step.limit_s).max().unwrap_or_default())
     }
 }
 
@@ -210,6 +224,7 @@ async fn tick(core: Arc<Core>) {
     let mut closing = core.closing.clone();
     let mut ticks = 0u32;
     let mut woken = BTreeMap::new();
+    let mut troubled = false;
     loop {
         tokio::select! {
             () = core.clock.sleep(TICK) => {}
@@ -218,6 +233,7 @@ async fn tick(core: Arc<Core>) {
                 return;
             }
         }
+        troubled = tell_of_trouble(&core, troubled).await;
         let now = core.clock.now();
         for run in core.log.open_runs().unwrap_or_default() {
             let expired = run.open_approval().is_some_and(|a| now >= a.expires);
@@ -231,6 +247,19 @@ async fn tick(core: Arc<Core>) {
             write_counted(&core).await;
         }
     }
+}
+
+/// Says once that the record cannot be written, and once that it can again. It cannot be on record, so this one message
+/// goes round everything that follows the log (decision 9).
+async fn tell_of_trouble(core: &Core, before: bool) -> bool {
+    let trouble = core.log.trouble();
+    let now = core.clock.now().as_second();
+    match &trouble {
+        Some(why) if !before => core.notice(&format!("record-broken/{now}"), &story::en::record_broken(why)).await,
+        None if before => core.notice(&format!("record-mended/{now}"), &story::en::record_mended()).await,
+        _ => {}
+    }
+    trouble.is_some()
 }
 
 /// Whether nothing but a task of ours can bring the run on: a last vote that came while its task was ending, a record that

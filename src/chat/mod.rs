@@ -60,6 +60,10 @@ pub trait Chat: Send + Sync + 'static {
     /// A question with buttons in the run's thread.
     async fn ask(&self, place: &Place, run: RunId, key: &MessageKey, card: &Card) -> Result<(), ChatError>;
 
+    /// Something everybody in a place has to know that belongs to no run: Sternway itself is in trouble, or is well
+    /// again.
+    async fn notice(&self, place: &Place, key: &MessageKey, card: &Card) -> Result<(), ChatError>;
+
     /// Seen only by the account that made the invocation.
     async fn answer(&self, invocation: &Invocation, card: &Card) -> Result<(), ChatError>;
 }

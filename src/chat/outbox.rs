@@ -52,6 +52,15 @@ pub enum Message {
     Reply(InThread),
     /// A question in the run's thread.
     Ask(InThread),
+    /// For everybody in a place, about no run.
+    Notice {
+        /// Where.
+        place: Place,
+        /// Names the message, the same on every try.
+        key: MessageKey,
+        /// What it says.
+        card: Card,
+    },
     /// For the account that made the invocation alone.
     Answer {
         /// What is answered.
@@ -92,6 +101,7 @@ impl Delivery {
     fn key(&self) -> &str {
         match &self.message {
             Message::Post(m) | Message::Edit(m) | Message::Reply(m) | Message::Ask(m) => &m.key.0,
+            Message::Notice { key, .. } => &key.0,
             Message::Answer { invocation, .. } => &invocation.event,
         }
     }
@@ -106,6 +116,7 @@ impl Delivery {
             Message::Edit(m) => chat.edit(&m.place, m.run, &m.key, &m.card).await,
             Message::Reply(m) => chat.reply(&m.place, m.run, &m.key, &m.card).await,
             Message::Ask(m) => chat.ask(&m.place, m.run, &m.key, &m.card).await,
+            Message::Notice { place, key, card } => chat.notice(place, key, card).await,
             Message::Answer { invocation, card } => chat.answer(invocation, card).await,
         }
     }
@@ -345,7 +356,7 @@ impl Queue {
             Message::Post(m) | Message::Ask(m) | Message::Reply(m) => {
                 waiting.tries == 0 && m.key == edit.key && m.place == edit.place
             }
-            Message::Answer { .. } => false,
+            Message::Notice { .. } | Message::Answer { .. } => false,
         })
     }
 
@@ -355,7 +366,7 @@ impl Queue {
             waiting.since = now;
             match &mut waiting.delivery.message {
                 Message::Post(m) | Message::Edit(m) | Message::Ask(m) | Message::Reply(m) => m.card = edit.card.clone(),
-                Message::Answer { .. } => {}
+                Message::Notice { .. } | Message::Answer { .. } => {}
             }
             // The place in the order stays, and stands for both records.
             waiting.delivery.position = waiting.delivery.position.max(delivery.position);

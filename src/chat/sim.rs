@@ -26,6 +26,8 @@ pub enum Way {
     Reply,
     /// A question in the run's thread.
     Ask,
+    /// To everybody in a place, about no run.
+    Notice,
     /// To one account only.
     Answer,
 }
@@ -180,8 +182,8 @@ impl SimChat {
             }
             Way::Edit | Way::Answer => state.said.push(said),
             // Said again with the same key: shown once.
-            Way::Post | Way::Reply | Way::Ask if known => {}
-            Way::Post | Way::Reply | Way::Ask => state.said.push(said),
+            Way::Post | Way::Reply | Way::Ask | Way::Notice if known => {}
+            Way::Post | Way::Reply | Way::Ask | Way::Notice => state.said.push(said),
         }
         let count = state.said.len();
         drop(state);
@@ -210,6 +212,7 @@ pub fn transcript(said: &[Said]) -> String {
             Way::Edit => "edit",
             Way::Reply => "reply",
             Way::Ask => "ask",
+            Way::Notice => "notice",
             Way::Answer => "answer",
         };
         let channel = &said.place.channel;
@@ -252,6 +255,11 @@ impl Chat for SimChat {
 
     async fn ask(&self, place: &Place, run: RunId, key: &MessageKey, card: &Card) -> Result<(), ChatError> {
         self.message(Way::Ask, place, run, key, card)
+    }
+
+    async fn notice(&self, place: &Place, key: &MessageKey, card: &Card) -> Result<(), ChatError> {
+        let (place, key, card) = (place.clone(), key.clone(), card.clone());
+        self.take(Said { way: Way::Notice, place, run: None, key, to: None, card })
     }
 
     async fn answer(&self, invocation: &Invocation, card: &Card) -> Result<(), ChatError> {

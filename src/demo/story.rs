@@ -91,10 +91,17 @@ async fn tell(theatre: &Theatre, bot: &Bot, screen: &Screen, previous: Previous)
     let mut layla = Seat::take(&socket, LAYLA.0, true, screen.clone()).await?;
     let mut omar = Seat::take(&socket, OMAR.0, false, screen.clone()).await?;
 
-    until("version 1.0 was never proven healthy", || {
+    let proven = until("version 1.0 was never proven healthy", || {
         history(core).releases.first().is_some_and(|r| r.proven.is_some())
-    })
-    .await?;
+    });
+    if let Err(error) = proven.await {
+        let last = match asked(core).await {
+            Ok(Err(why)) => why,
+            Ok(Ok(())) => "it is well now".to_owned(),
+            Err(why) => why.to_string(),
+        };
+        bail!("{error}; asked once more: {last}");
+    }
     let prober = theatre.outside().map(|url| Prober::start(&url, PROBE_EVERY)).transpose()?;
 
     screen.say("Sternway has seen version 1.0 and proven it. Now somebody deploys 1.1 with compose. It breaks after two seconds.");

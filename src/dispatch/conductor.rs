@@ -262,6 +262,7 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
         arguments: request.arguments.to_texts(),
         reason: request.reason.clone().unwrap_or_default(),
         steps,
+        limit_s: request.policy.limit_s,
         catalogue: core.catalogue.hash().to_owned(),
         policy: core.config.hash(),
     })

@@ -7,15 +7,17 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::{Act, ContainerFacts, Inspect};
+use crate::chat::MessageKey;
 use crate::chat::outbox::{Delivery, Message, Outbox};
 use crate::clock::Clock;
 use crate::command::Catalogue;
 use crate::config::Config;
+use crate::config::channels::CONSOLE_CHANNEL;
 use crate::domain::actor::{Account, Person, Surface};
 use crate::domain::card::Card;
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::{Position, RunId};
-use crate::domain::invocation::Invocation;
+use crate::domain::invocation::{Invocation, Place};
 use crate::domain::names::{HostName, ServiceName, StackName};
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::gate::limits::Limits;
@@ -26,6 +28,9 @@ use crate::store::{About, AppendError, Draft, Record, SharedLog};
 /// Tries of a decision that others' writes keep overtaking. Each try is a read and a compare-and-set; 200 in a row
 /// means something is wrong.
 pub const DECIDE_TRIES: usize = 200;
+
+/// How long a notice waits for room in an outbox.
+const NOTICE_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// One Docker host, as bot and agent meet.
 #[derive(Clone)]
@@ -127,6 +132,45 @@ impl Core {
                 tracing::debug!("an answer came after the doors were closed");
             }
         }
+    }
+
+    /// The places that a surface serves, as far as the config names them.
+    fn places(&self, surface: Surface) -> Vec<Place> {
+        let place = |channel: &str| Place { surface, channel: channel.to_owned(), thread: None };
+        if surface == Surface::Console {
+            return vec![place(CONSOLE_CHANNEL)];
+        }
+        let bound = self.config.stacks.iter().flat_map(|stack| &stack.channels);
+        bound.filter(|channel| channel.surface == surface).map(|channel| place(&channel.id)).collect()
+    }
+
+    /// One message for each place that a surface serves, about no run.
+    pub fn notices(&self, surface: Surface, position: Position, key: &str, card: &Card) -> Vec<Delivery> {
+        let notice = |place: Place| {
+            let key = MessageKey(format!("{key}/{}", place.channel));
+            Delivery { position, message: Message::Notice { place, key, card: card.clone() } }
+        };
+        self.places(surface).into_iter().map(notice).collect()
+    }
+
+    /// Says something everywhere, about no run and on no record. A surface whose outbox is full is left out: what it
+    /// cannot be told now, `/status` tells.
+    pub async fn notice(&self, key: &str, card: &Card) {
+        let mouths: Vec<(Surface, Arc<Outbox>)> = {
+            let mouths = self.mouths.read().unwrap_or_else(PoisonError::into_inner);
+            mouths.iter().map(|(surface, outbox)| (*surface, Arc::clone(outbox))).collect()
+        };
+        for (surface, outbox) in mouths {
+            let told = outbox.send_all(self.notices(surface, Position(0), key, card));
+            if tokio::time::timeout(NOTICE_LIMIT, told).await.is_err() {
+                tracing::warn!(surface = surface.as_str(), "no room for a notice there");
+            }
+        }
+    }
+
+    /// Nobody can be spoken to any more.
+    pub fn drop_mouths(&self) {
+        self.mouths.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A surface can be spoken to from here on.

@@ -11,7 +11,7 @@ use crate::chat::MessageKey;
 use crate::chat::outbox::{Delivery, InThread, Message, Outbox};
 use crate::clock::closed;
 use crate::domain::actor::Surface;
-use crate::domain::event::Subject;
+use crate::domain::event::{Event, Subject};
 use crate::domain::ids::{Position, RunId};
 use crate::domain::run::{RunState, fold};
 use crate::store::Record;
@@ -64,24 +64,34 @@ pub async fn narrate(core: Arc<Core>, surface: Surface, outbox: Arc<Outbox>) {
 }
 
 async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap<RunId, RunState>, record: &Record) {
+    if let Event::IndexRebuilt { why } = &record.event {
+        let card = story::en::index_rebuilt(why);
+        let key = format!("index/{}", record.position.0);
+        hand_in(core, outbox, core.notices(surface, record.position, &key, &card)).await;
+        return;
+    }
     let Some(Subject::Run(id)) = &record.subject else { return };
     let Some(run) = state_at(core, runs, *id, record) else { return };
     if run.place.surface == surface {
         let all = story::tell(&run, record.position, record.at, &record.event);
         let deliveries = all.into_iter().map(|told| delivery(&run, record.position, told)).collect();
-        let mut closing = core.closing.clone();
-        let handed_in = tokio::select! {
-            handed_in = outbox.send_all(deliveries) => handed_in.is_ok(),
-            () = closed(&mut closing) => false,
-        };
-        if !handed_in {
-            return; // the doors are closing; it is told again after the next start
+        if !hand_in(core, outbox, deliveries).await {
+            return;
         }
     }
     if run.ended() {
         runs.remove(id);
     } else {
         runs.insert(*id, run);
+    }
+}
+
+/// False when the doors are closing; it is told again after the next start.
+async fn hand_in(core: &Core, outbox: &Outbox, deliveries: Vec<Delivery>) -> bool {
+    let mut closing = core.closing.clone();
+    tokio::select! {
+        handed_in = outbox.send_all(deliveries) => handed_in.is_ok(),
+        () = closed(&mut closing) => false,
     }
 }
 

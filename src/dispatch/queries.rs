@@ -13,6 +13,7 @@ use crate::domain::names::ServiceName;
 use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::procedures::planner::cannot_look;
 use crate::report;
+use crate::store::export::{ExportError, Range, export_beside};
 
 /// Runs in a list.
 const LISTED: usize = 10;
@@ -102,18 +103,49 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
             Ok(report::records(&records))
         }
         Query::AuditVerify => verify(core).await,
-        Query::AuditExport => Ok(report::export_hint(core.store_folder.as_deref())),
+        Query::AuditExport => export(core, request).await,
         Query::DryRun => Err(Trouble::usage("Say which command's plan you want.").try_this("/rollback plan image api")),
     }
 }
 
-async fn verify(core: &Core) -> Result<Card, Trouble> {
-    let Some(folder) = core.store_folder.clone() else {
-        return Err(Trouble::new(
-            TroubleKind::Unavailable,
-            "this Sternway keeps its log in memory; there is no file to verify.",
-        ));
+/// The folder of the log, when it is on disk.
+fn store_folder(core: &Core) -> Result<std::path::PathBuf, Trouble> {
+    core.store_folder.clone().ok_or_else(|| {
+        Trouble::new(TroubleKind::Unavailable, "This Sternway keeps its log in memory; there is no file of it.")
+    })
+}
+
+/// Writes all records, or those up to the end of a run, into a file on the host. The chain begins with the first record:
+/// without what stands before a run nobody could check its records.
+async fn export(core: &Core, request: &Request) -> Result<Card, Trouble> {
+    let folder = store_folder(core)?;
+    let range = match request.arguments.get("run") {
+        Some(Value::Run(id)) => {
+            let records = core.log.thread(&Subject::Run(*id)).map_err(|e| cannot_read(&e))?;
+            if records.is_empty() {
+                return Err(
+                    Trouble::new(TroubleKind::NotFound, format!("{id} is not on record.")).try_this("/runs list")
+                );
+            }
+            Range { from: None, to: records.last().map(|r| r.position) }
+        }
+        _ => Range::default(),
     };
+    // Reads the whole log: on a thread of its own, so that nothing waits for it.
+    match tokio::task::spawn_blocking(move || export_beside(&folder, range)).await {
+        Ok(Ok(file)) => Ok(report::exported(&file)),
+        Ok(Err(ExportError::Damage(damage))) => Ok(report::verified(Err(damage))),
+        Ok(Err(error)) => Err(Trouble::new(TroubleKind::Unavailable, format!("Nothing was exported: {error}."))
+            .say("On the host it can go anywhere: sternway audit export --config FILE > audit.jsonl")),
+        Err(error) => {
+            tracing::error!(%error, "export ended unexpectedly");
+            Err(Trouble::internal("audit export"))
+        }
+    }
+}
+
+async fn verify(core: &Core) -> Result<Card, Trouble> {
+    let folder = store_folder(core)?;
     // A verification reads the whole log: on a thread of its own, so that nothing waits for it.
     let result = tokio::task::spawn_blocking(move || crate::store::verify::verify(&folder)).await;
     match result {

@@ -64,6 +64,7 @@ pub fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan, 
         arguments: request.arguments.to_texts(),
         reason: request.reason.clone().unwrap_or_default(),
         steps: vec![PlannedStep { action, undo: Undo::Nothing, limit_s: RECORD_S }],
+        limit_s: None,
         catalogue: core.catalogue.hash().to_owned(),
         policy: core.config.hash(),
     };

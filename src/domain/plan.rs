@@ -253,6 +253,10 @@ pub struct Plan {
     pub reason: String,
     /// In order.
     pub steps: Vec<PlannedStep>,
+    /// Seconds of acting after which no further step is begun and the run goes back; `None` for plans that act on
+    /// nothing but another run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_s: Option<u64>,
     /// Hash of the command catalogue it was made by.
     pub catalogue: String,
     /// Hash of the config it was made by.

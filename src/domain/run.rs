@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::actor::{Account, Actor};
+use super::actor::{Account, Actor, Surface};
 use super::event::{Event, Needs, Outcome};
 use super::ids::{ApprovalId, Position, RunId};
 use super::invocation::Place;
@@ -153,6 +153,10 @@ pub struct RunState {
     pub last: Position,
     /// When the first step was ordered.
     pub began: Option<Timestamp>,
+    /// Since when the present claim acts: its pass, its last resumption or way out. The plan's time limit counts from
+    /// here, so that time in which nobody was at work turns nothing back.
+    #[serde(default)]
+    pub acting_since: Option<Timestamp>,
 }
 
 /// A record that cannot follow what is on record.
@@ -196,6 +200,22 @@ impl RunState {
         self.approval.as_ref().filter(|a| a.granted.is_none() && matches!(self.status, Status::Planned))
     }
 
+    /// Whether the plan's time limit has passed.
+    pub fn out_of_time(&self, now: Timestamp) -> bool {
+        let limit = self.plan.as_ref().and_then(|p| p.plan.limit_s);
+        limit.zip(self.acting_since).is_some_and(|(limit, since)| {
+            u64::try_from(now.as_second().saturating_sub(since.as_second())).is_ok_and(|s| s >= limit)
+        })
+    }
+
+    /// The step that was done and cannot be taken back, with the reason. From then on only forward.
+    pub fn past_return(&self) -> Option<(usize, &str)> {
+        self.steps.iter().enumerate().find_map(|(step, state)| match (state, self.undo_of(step)) {
+            (StepState::Done { .. }, Some(Undo::OneWay(why))) => Some((step, why.as_str())),
+            _ => None,
+        })
+    }
+
     /// The steps' undo, by index.
     pub fn undo_of(&self, step: usize) -> Option<&Undo> {
         self.plan.as_ref().and_then(|p| p.plan.steps.get(step)).map(|s| &s.undo)
@@ -236,6 +256,7 @@ pub fn fold(
             way: None,
             last: position,
             began: None,
+            acting_since: None,
         });
     };
     if run.ended() {
@@ -287,6 +308,10 @@ pub fn fold(
             if open.votes.iter().any(|v| v.by == *by) {
                 return Err(no("that person has voted"));
             }
+            let local = |a: &Account| a.surface == Surface::Console;
+            if local(account) && open.votes.iter().any(|v| local(&v.account)) {
+                return Err(no("all votes from consoles count as one"));
+            }
             if at >= open.expires {
                 return Err(no("the approval has expired"));
             }
@@ -323,6 +348,7 @@ pub fn fold(
             }
             run.steps = vec![StepState::Waiting; plan.plan.steps.len()];
             run.status = Status::Running;
+            run.acting_since = Some(at);
         }
         Event::StepIntent { step } => {
             if !matches!(run.status, Status::Running) {
@@ -402,6 +428,7 @@ pub fn fold(
                 return Err(no("a way out was chosen already"));
             }
             run.claim = Some(position);
+            run.acting_since = Some(at);
             run.way = Some(*way);
             run.cancel = None;
             match way {
@@ -425,6 +452,7 @@ pub fn fold(
                 return Err(no("only a run that holds its stack is resumed"));
             }
             run.claim = Some(position);
+            run.acting_since = Some(at);
             run.look_first = run.steps.iter().any(|s| matches!(s, StepState::Open | StepState::UndoOpen));
         }
         Event::Ended { outcome } => {

@@ -102,6 +102,11 @@ pub fn cancel(run: &RunState, person: &Person, approver: &crate::domain::names::
         Status::Requested | Status::Planned => {
             Ok(Event::Ended { outcome: Outcome::Cancelled { by: person.id.clone() } })
         }
+        Status::Running if let Some((step, why)) = run.past_return() => Err(Trouble::new(
+            TroubleKind::Busy,
+            format!("{} has done step {}, which cannot be taken back: {why}. It goes on to its end.", run.id, step + 1),
+        )
+        .try_this(show)),
         Status::Claimed | Status::Running if run.cancel.is_none() => Ok(Event::CancelAsked { by: person.id.clone() }),
         Status::Claimed | Status::Running => {
             Err(Trouble::new(TroubleKind::Busy, format!("{} is being cancelled already.", run.id)).try_this(show))

@@ -37,6 +37,8 @@ pub struct Knows {
     pub heard: Heard,
     /// Uncertain answers and resends in a row.
     pub uncertain: u32,
+    /// The plan's time limit has passed.
+    pub out_of_time: bool,
 }
 
 /// The next thing to do.
@@ -121,8 +123,14 @@ fn forward(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
     let Some(step) = run.steps.iter().position(|s| !matches!(s, StepState::Done { .. })) else {
         return write(Event::Ended { outcome: Outcome::Done });
     };
-    if let Some(by) = &run.cancel {
-        return write(Event::UndoBegun { why: format!("cancelled by {by}") });
+    // Past a step that cannot be taken back the way home is forward: turning round would only get it stuck.
+    if run.past_return().is_none() {
+        if let Some(by) = &run.cancel {
+            return write(Event::UndoBegun { why: format!("cancelled by {by}") });
+        }
+        if knows.out_of_time {
+            return write(Event::UndoBegun { why: "it took longer than its time limit".to_owned() });
+        }
     }
     if !rules.journal_first && knows.heard == Heard::Nothing {
         return Next::Send { step, undo: false };

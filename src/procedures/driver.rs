@@ -81,6 +81,7 @@ impl Driver {
                 claim = present;
                 n = 0;
             }
+            knows.out_of_time = run.out_of_time(self.clock.now());
             match decide(&run, &knows, &Rules::ALL) {
                 Next::Rest => return if knows.heard == Heard::Stale { Drove::Away } else { Drove::ToRest },
                 Next::Write(event) => {

@@ -35,6 +35,7 @@ struct Luck {
     step_fails: u8,
     undo_fails: u8,
     cancels: u8,
+    time_ups: u8,
 }
 
 /// A message that may still arrive.
@@ -58,6 +59,8 @@ struct World {
     late: Vec<Late>,
     luck: Luck,
     resolved: u8,
+    /// The plan's time is up.
+    time_up: bool,
     /// A step that cannot be repeated was carried out again while it was in effect.
     twice: bool,
     /// Of the run before: its messages may arrive while this one goes on or after it ended.
@@ -84,8 +87,10 @@ impl World {
         )
     }
 
-    fn luck_key(&self) -> (u8, u8, u8, u8, u8) {
-        (self.luck.crashes, self.luck.lost, self.luck.step_fails, self.luck.undo_fails, self.luck.cancels)
+    fn luck_key(&self) -> (u8, u8, u8, u8, u8, bool) {
+        let luck = &self.luck;
+        // Whether the time may still run out follows from whether it has.
+        (luck.crashes, luck.lost, luck.step_fails, luck.undo_fails, luck.cancels, self.time_up)
     }
 
     fn note(&self, line: impl Into<String>) -> Self {
@@ -257,7 +262,14 @@ impl Explorer {
                 w
             }));
         }
-        match decide(&world.run, &world.knows, &self.rules) {
+        if world.luck.time_ups > 0 && matches!(world.run.status, Status::Running) {
+            let mut next = world.note("the plan's time is up");
+            next.luck.time_ups -= 1;
+            next.time_up = true;
+            out.push(Ok(next));
+        }
+        let knows = Knows { out_of_time: world.time_up, ..world.knows.clone() };
+        match decide(&world.run, &knows, &self.rules) {
             Next::Write(event) => out.push(world.write(&event)),
             Next::Send { step, undo } => out.extend(self.send(world, step, undo)),
             Next::Look { step, undo } => out.extend(self.look(world, step, undo)),
@@ -363,6 +375,7 @@ fn passed(undos: Vec<Undo>, luck: Luck) -> World {
         arguments: BTreeMap::new(),
         reason: String::new(),
         steps: undos.into_iter().map(step).collect(),
+        limit_s: None,
         catalogue: String::new(),
         policy: String::new(),
     };
@@ -399,12 +412,13 @@ fn passed(undos: Vec<Undo>, luck: Luck) -> World {
         late: Vec::new(),
         luck,
         resolved: 0,
+        time_up: false,
         twice: false,
         story: Vec::new(),
     }
 }
 
-const BAD_NIGHT: Luck = Luck { crashes: 2, lost: 2, step_fails: 1, undo_fails: 1, cancels: 1 };
+const BAD_NIGHT: Luck = Luck { crashes: 2, lost: 2, step_fails: 1, undo_fails: 1, cancels: 1, time_ups: 0 };
 const OUTSIDE: Outside = Outside { token_checked: true, new_claim: true };
 
 fn tell(story: &[String]) -> String {
@@ -414,11 +428,10 @@ fn tell(story: &[String]) -> String {
 #[test]
 fn no_bad_night_ends_wrong_while_every_rule_holds() {
     for undos in [vec![back(), back()], vec![back(), Undo::OneWay("data is gone".into()), back()]] {
-        let found = Explorer::explore(
-            Rules::ALL,
-            OUTSIDE,
-            passed(undos.clone(), Luck { crashes: if undos.len() > 2 { 1 } else { 2 }, ..BAD_NIGHT }),
-        );
+        // The larger world has one crash less, and a time limit that may run out.
+        let larger = undos.len() > 2;
+        let luck = if larger { Luck { crashes: 1, time_ups: 1, ..BAD_NIGHT } } else { BAD_NIGHT };
+        let found = Explorer::explore(Rules::ALL, OUTSIDE, passed(undos.clone(), luck));
         if let Some(story) = found.wrong {
             panic!("after {} states:{}", found.seen.len(), tell(&story));
         }

@@ -52,6 +52,8 @@ pub struct Ask {
     pub reason: String,
     /// The procedure's steps.
     pub steps: Vec<StepKind>,
+    /// Seconds it may act.
+    pub limit_s: u64,
     /// Hash of the catalogue.
     pub catalogue: String,
     /// Hash of the config.
@@ -340,7 +342,7 @@ pub fn choose(
             }
             Err(trouble.try_this(releases))
         }
-        NoTarget::Unknown => from_local(ask, container, rules, local, from_release).ok_or_else(|| {
+        NoTarget::Unknown => from_local(ask, container, history, rules, local, from_release).ok_or_else(|| {
             let mut trouble = Trouble::new(TroubleKind::NotFound, format!("No release of {service} fits that."))
                 .say("It has to be a release on record, or a local image of a repository that the config allows.");
             for release in history.releases.iter().rev().filter(|r| r.handles.fingerprint != *running).take(3) {
@@ -355,11 +357,15 @@ pub fn choose(
 fn from_local(
     ask: &Ask,
     container: &ContainerFacts,
+    history: &History,
     rules: &ServiceRules,
     local: &[Handles],
     from_release: Option<ReleaseId>,
 ) -> Option<Chosen> {
-    let allowed = repositories(rules, container);
+    // On the first day, with nothing on record to go back to, the repository that runs will do; from then on what is not
+    // on record needs the config's word (decision 20).
+    let first_day = history.releases.iter().all(|r| r.handles.fingerprint == container.image.fingerprint);
+    let allowed = if first_day { repositories(rules, container) } else { rules.repositories.clone() };
     let fits = |h: &&Handles| {
         let of_allowed = repository_of(&h.reference).is_some_and(|own| allowed.iter().any(|r| r == own));
         of_allowed
@@ -580,6 +586,7 @@ pub fn assemble(
         arguments: ask.arguments.clone(),
         reason: ask.reason.clone(),
         steps,
+        limit_s: Some(ask.limit_s),
         catalogue: ask.catalogue.clone(),
         policy: ask.policy.clone(),
     };

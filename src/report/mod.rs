@@ -296,12 +296,11 @@ pub fn verified(outcome: Result<crate::store::verify::Verified, crate::store::ve
 }
 
 /// `/audit export`: a file is made on the host, never sent through chat.
-pub fn export_hint(folder: Option<&std::path::Path>) -> Card {
-    let card = Card::new(Tone::Plain, vec![text("The record is exported on the host, not through chat:")]);
-    match folder {
-        Some(_) => card
-            .line(vec![code("sternway audit export --config FILE > audit.jsonl")])
-            .line(vec![text("It works while Sternway runs, and needs no database.")]),
-        None => card.line(vec![text("This Sternway keeps its log in memory.")]),
-    }
+pub fn exported(file: &crate::store::export::ExportedFile) -> Card {
+    let (lines, bytes) = (file.exported.lines, file.bytes);
+    Card::new(Tone::Good, vec![strong(format!("{lines} records, {bytes} bytes, ")), text("are in a file on the host:")])
+        .line(vec![code(file.path.display().to_string())])
+        .line(vec![text("SHA-256 "), code(file.sha256.clone())])
+        .line(vec![text("Anybody can check it: "), code("sternway audit verify FILE")])
+        .line(vec![text("The next export takes its place.")])
 }

@@ -9,7 +9,7 @@ use crate::domain::ids::RunId;
 use crate::domain::names::PersonId;
 use crate::domain::plan::{Plan, PlanNotes, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{Approval, RunState, Status, StepState};
-use crate::domain::text::shorten;
+use crate::domain::text::{shorten, visible};
 use crate::procedures::decide::describe;
 
 /// Characters of a cause on a run's card: two rows of a phone.
@@ -222,6 +222,10 @@ fn way_words(way: WayOut) -> &'static str {
 fn undo_words(undo: &Undo) -> String {
     match undo {
         Undo::Nothing => String::new(),
+        // Undos go from the last step to the first. A signal undoes no step; it hangs on the first so that it comes last.
+        Undo::Action(action) if matches!(**action, StepAction::SignalProxy { .. }) => {
+            format!("; last on the way back: {}", describe(action))
+        }
         Undo::Action(action) => format!("; undo: {}", describe(action)),
         Undo::OneWay(reason) => format!("; CANNOT BE UNDONE: {reason}"),
     }
@@ -453,4 +457,22 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
         Outcome::Done => card.button("Show", format!("/runs show {}", run.id)),
         _ => card,
     }
+}
+
+/// The log cannot be written from now on (decision 9).
+pub fn record_broken(why: &str) -> Card {
+    Card::new(Tone::Bad, vec![strong("The record cannot be written, nothing new is done: "), text(visible(why))])
+        .line(vec![text("Runs that have begun end old or new. Make room on the disk of Sternway's store.")])
+        .line(vec![text("It goes on by itself.")])
+}
+
+/// The log can be written again.
+pub fn record_mended() -> Card {
+    Card::new(Tone::Good, vec![text("The record can be written again; Sternway takes commands.")])
+}
+
+/// The index was set aside and made anew (decision 6).
+pub fn index_rebuilt(why: &str) -> Card {
+    Card::new(Tone::Warn, vec![text("The index was rebuilt from the record: "), text(visible(why))])
+        .line(vec![text("Nothing is lost. The old one is kept as index.aside.")])
 }

@@ -63,6 +63,8 @@ async fn a_script_says_its_lines_in_turn_and_waits_for_the_runs_it_began() {
     done.lines = vec![vec![text("✓ swap  0:03")]];
     done.tone = Tone::Good;
     bot.server.edit(&place(), run(4), &key("r4/card"), &done).await.unwrap();
+    // The thread's last words come after the card has turned.
+    bot.server.reply(&place(), run(4), &key("r4/57"), &card(Tone::Good, "r4 done")).await.unwrap();
     assert_eq!(script.await.unwrap().unwrap(), Ended::Well);
     insta::assert_snapshot!(paper.text(), @r"
     │ · Sternway console: carol, stack shop
@@ -75,6 +77,7 @@ async fn a_script_says_its_lines_in_turn_and_waits_for_the_runs_it_began() {
        │ … swap
     r4 │ ✓ Rolling api back
        │ ✓ swap  0:03
+    r4 │ ✓ r4 done
     ");
     bot.stop().await;
 }

@@ -145,6 +145,7 @@ fn plan(one_way_end: bool) -> Plan {
         arguments: BTreeMap::new(),
         reason: String::new(),
         steps,
+        limit_s: None,
         catalogue: String::new(),
         policy: String::new(),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sternway::domain::event::Event;
 use sternway::domain::ids::{Position, RunId};
 use sternway::store::Log;
-use sternway::store::export::{Range, export};
+use sternway::store::export::{Range, export, export_beside};
 use sternway::store::line::{Line, LogId, write};
 use sternway::store::verify::{Damage, verify, verify_files};
 
@@ -160,8 +160,37 @@ async fn exports_are_the_lines_themselves_and_prove_themselves() {
     let damage = verify_files(std::slice::from_ref(&part), None).expect_err("whose lines are these?");
     assert!(damage.what.contains("missing before"), "{damage}");
 
+    // A batch is whole or not at all, also where a range ends in it.
+    let log = folder.open();
+    let drafts = (0..3).map(|n| draft(sternway::store::About::Log, n, Event::Stopped)).collect();
+    let batch = log.append(None, drafts).await.expect("written");
+    log.close();
+    let (lines, _) = run(Range { from: None, to: Some(batch[0].position) });
+    assert_eq!(lines, batch[2].position.0 + 1);
+
     fs::write(&part, text.replacen("2026", "2025", 1)).expect("written");
     assert_eq!(verify_files(&[part], Some(id_of(&good))).expect_err("noticed").line, 1);
+}
+
+#[tokio::test]
+async fn an_export_beside_the_log_takes_the_place_of_the_one_before_and_is_no_part_of_the_log() {
+    use sha2::{Digest, Sha256};
+    use std::os::unix::fs::PermissionsExt;
+
+    let (folder, good) = lines().await;
+    let all = export_beside(&folder.path(), Range::default()).expect("it is well");
+    assert_eq!(fs::read_to_string(&all.path).expect("there"), good.join("\n") + "\n");
+    let some = export_beside(&folder.path(), Range { from: None, to: Some(Position(9)) }).expect("it is well");
+    assert_eq!((some.exported.lines, &some.path), (10, &all.path));
+    let content = fs::read(&some.path).expect("there");
+    assert_eq!((some.bytes, some.sha256), (content.len() as u64, hex::encode(Sha256::digest(&content))));
+    assert_eq!(verify(&some.path).expect("it proves itself").records, 10);
+    assert_eq!(fs::metadata(&some.path).expect("there").permissions().mode() & 0o777, 0o600);
+    let beside: Vec<_> = fs::read_dir(some.path.parent().expect("a folder")).expect("there").collect();
+    assert_eq!(beside.len(), 1, "{beside:?}");
+    assert_eq!(verify(&folder.path()).expect("the log is as it was").records, 21);
+    let log = folder.open();
+    assert_eq!(log.head().position, Position(20), "a store with an export in it opens");
 }
 
 #[tokio::test]

@@ -95,6 +95,7 @@ pub fn plan(stack: &str) -> Plan {
         arguments: BTreeMap::from([("service".to_owned(), "api".to_owned())]),
         reason: "errors since 1.5".to_owned(),
         steps: vec![PlannedStep { action: StepAction::SwapService(Box::new(swap)), undo: Undo::Nothing, limit_s: 120 }],
+        limit_s: None,
         catalogue: "11".repeat(32),
         policy: "22".repeat(32),
     }

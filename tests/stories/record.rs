@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sternway::chat::sim::Way;
 use sternway::clock::Clock;
 use sternway::domain::event::Event;
 use sternway::domain::run::{RunState, Status};
-use sternway::store::Log;
+use sternway::store::{About, Draft, Log};
 
 use crate::cast::{ASK, answer, done, log_of, night_with, orders, question, stands, waits};
 use crate::faulty_log::FaultyLog;
@@ -36,11 +37,33 @@ fn without_a_record_nothing_is_begun_and_when_it_is_back_the_bot_works() {
             pass(bot, 60).await;
             assert!(bot.newest().is_none(), "something was begun");
             log.set_broken(false);
+            pass(bot, 60).await;
             bot.rollback(BEN, ROLLBACK, at_rest).await
         },
     );
     assert!(done(&run), "{:?}", run.status);
     stands(&night, "1.0");
+    // Everybody hears it once, whoever asks or not.
+    let notices: Vec<_> =
+        night.chat.said().into_iter().filter(|s| s.way == Way::Notice).map(|s| s.card.plain()).collect();
+    assert_eq!(notices.len(), 2, "{notices:#?}");
+    assert!(notices[0].starts_with("The record cannot be written, nothing new is done"), "{notices:#?}");
+    assert!(notices[1].starts_with("The record can be written again"), "{notices:#?}");
+}
+
+#[test]
+fn an_index_that_was_rebuilt_is_told_once() {
+    let night = Night::after_a_bad_deploy();
+    let why = "it did not open".to_owned();
+    let rebuilt = Draft { about: About::Log, at: night.clock.now(), event: Event::IndexRebuilt { why } };
+    night.run(async { night.log.append(None, vec![rebuilt]).await.unwrap() });
+    for _ in 0..2 {
+        night.live(async |bot| bot.until("it is told", |b| b.chat.said().iter().any(|s| s.way == Way::Notice)).await);
+    }
+    let notices: Vec<_> =
+        night.chat.said().into_iter().filter(|s| s.way == Way::Notice).map(|s| s.card.plain()).collect();
+    assert_eq!(notices.len(), 1, "{notices:#?}");
+    assert!(notices[0].contains("rebuilt from the record: it did not open"), "{notices:#?}");
 }
 
 #[test]

@@ -63,3 +63,27 @@ fn a_stop_right_after_the_request_loses_nothing() {
     assert!(done(&run), "{:?}", run.status);
     stands(&night, "1.0");
 }
+
+#[test]
+fn a_run_that_takes_longer_than_its_command_allows_goes_back() {
+    let night = Night::after_a_bad_deploy();
+    let ours = include_str!("../../commands/rollback.toml");
+    night.set_command("rollback.toml", &ours.replace("time_limit = \"15m\"", "time_limit = \"3s\""));
+    night.engine.set_behaviour("shop/api:1.0", Behaviour::HealthyAfter(5_000)).unwrap();
+    let run = night.live(async |bot| bot.rollback(BEN, "/rollback image api", at_rest).await);
+    assert!(undone(&run), "{:?}", run.status);
+    stands(&night, "1.1");
+    let said: String = night.chat.standing().iter().map(|s| s.card.plain() + "\n").collect();
+    assert!(said.contains("it took longer than its time limit"), "{said}");
+}
+
+#[test]
+fn time_in_which_the_bot_was_down_does_not_count_against_the_limit() {
+    let night = Night::after_a_bad_deploy();
+    night.engine.set_behaviour("shop/api:1.0", Behaviour::HealthyAfter(5_000)).unwrap();
+    let run = night.live(async |bot| bot.rollback(BEN, "/rollback image api", at_swap).await);
+    night.run(async { sternway::clock::Clock::sleep(&*night.clock, std::time::Duration::from_hours(2)).await });
+    let run = night.live(async |bot| bot.run_until(run.id, at_rest).await);
+    assert!(done(&run), "{:?}", run.status);
+    stands(&night, "1.0");
+}

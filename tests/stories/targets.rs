@@ -106,8 +106,11 @@ fn a_time_is_understood_on_the_speakers_clock() {
 
 #[test]
 fn a_local_image_of_an_allowed_repository_is_taken_as_unproven_after_a_vote() {
-    let night = Night::after_a_bad_deploy();
+    let mut night = Night::after_a_bad_deploy();
     night.engine.image("shop/api:0.9", Behaviour::Healthy);
+    let told = night.live(async |bot| bot.ask(AMAL, "/rollback plan image api to 0.9").await);
+    assert!(told.contains("No release of api fits that"), "with releases on record the config has to allow it: {told}");
+    night.more_config = "repositories = [\"shop/api\"]\n".to_owned();
     let run = night.live(async |bot| {
         let run = bot.rollback(AMAL, "/rollback image api to 0.9", waits).await;
         let (reference, notes) = to(&run);

@@ -176,7 +176,7 @@ fn somebody_without_the_role_cannot_deny() {
 
 #[test]
 fn an_unproven_release_wants_a_vote_even_where_proven_ones_do_not() {
-    let night = Night::after_a_bad_deploy();
+    let night = night_with("repositories = [\"shop/api\"]\n");
     night.engine.image("shop/api:1.2", sternway::agent::sim::Behaviour::Healthy);
     night.live(async |bot| {
         let run = bot.rollback(AMAL, "/rollback image api to 1.2", waits).await;

@@ -161,6 +161,16 @@ impl Night {
         self.engine.compose_redeploy("shop", "api", &image).unwrap();
     }
 
+    fn commands(&self) -> PathBuf {
+        self.folder.path().join("commands")
+    }
+
+    /// The team has a command file of its own.
+    pub fn set_command(&self, file: &str, text: &str) {
+        std::fs::create_dir_all(self.commands()).unwrap();
+        std::fs::write(self.commands().join(file), text).unwrap();
+    }
+
     pub fn env(&self) -> PathBuf {
         self.folder.path().join("shop/.env")
     }
@@ -180,7 +190,7 @@ impl Night {
 store = "{folder}/store"
 agent = "{folder}/agent"
 socket = "{folder}/socket"
-
+{commands}
 {amal}
 [[person]]
 id = "ben"
@@ -208,6 +218,10 @@ proxies = [{{ service = "web", signal = "HUP" }}]
 {more}
 "#,
             folder = self.folder.path().display(),
+            commands = match self.commands().exists() {
+                true => format!("commands = \"{}\"\n", self.commands().display()),
+                false => String::new(),
+            },
             more = self.more_config,
             amal = if self.without_amal { "" } else { AMAL_IN_CONFIG },
         );

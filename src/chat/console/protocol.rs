@@ -129,6 +129,11 @@ pub enum FromServer {
         /// Whether nobody else sees it.
         private: bool,
     },
+    /// Said to everybody, about no run.
+    Notice {
+        /// What it says.
+        card: Card,
+    },
     /// A message of the channel.
     Message(Told),
     /// Suggestions.

@@ -99,6 +99,13 @@ impl Room {
         }
     }
 
+    /// Says something to everybody who is here. It is not kept: `/status` says how things stand now.
+    pub(super) fn notice_all(&self, card: &Card) {
+        for seat in self.inner().seats.values() {
+            seat.tell(&FromServer::Notice { card: card.clone() });
+        }
+    }
+
     /// Answers one client; if it is away, when it attaches again.
     pub(super) fn answer(&self, name: SeatName, id: u64, card: &Card) {
         let mut inner = self.inner();

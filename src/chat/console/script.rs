@@ -27,6 +27,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// the answer may have been about an old one.
 const RUN_SHOWS_UP: Duration = Duration::from_secs(3);
 
+/// How long it must be quiet after the runs have ended before the client leaves, and how long it listens at most.
+const QUIET: Duration = Duration::from_millis(300);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Lines of `input`, read by a thread of their own because a pipe can only be read by blocking.
 pub(super) fn lines_of(mut input: impl BufRead + Send + 'static) -> std::io::Result<mpsc::Receiver<String>> {
     let (send, lines) = mpsc::channel(1);
@@ -143,6 +147,14 @@ pub(super) async fn run<W: Write + Send>(
             Err(_) => {}
         }
     }
+    // A run's card turns before the last words in its thread: those are still heard.
+    let until = Instant::now() + LAST_WORDS;
+    while !keyboard && !options.runs_limit.is_zero() && script.runs.values().any(|run| run.ended) {
+        let Ok(Some(happening)) = timeout_at(until.min(Instant::now() + QUIET), happened.recv()).await else { break };
+        if !script.take(happening)? {
+            break;
+        }
+    }
     Ok(if script.trouble { Ended::Trouble } else { Ended::Well })
 }
 
@@ -234,6 +246,7 @@ impl<W: Write + Send> Script<'_, W> {
                 }
                 self.print(&answer(&card, self.options.look()))
             }
+            FromServer::Notice { card } => self.print(&answer(&card, self.options.look())),
             FromServer::Message(told) => self.told(&told),
             FromServer::Busy { id, why } if self.is_waiting_for(id) => {
                 if let Some(waiting) = self.waiting.as_mut().filter(|w| w.tries < BUSY_TRIES && !self.keyboard) {

@@ -453,6 +453,11 @@ impl Chat for ConsoleServer {
         self.tell(place, Kind::Ask, run, key, card)
     }
 
+    async fn notice(&self, _: &Place, _: &MessageKey, card: &Card) -> Result<(), ChatError> {
+        self.room.notice_all(card);
+        Ok(())
+    }
+
     async fn answer(&self, invocation: &Invocation, card: &Card) -> Result<(), ChatError> {
         let Some((name, id)) = SeatName::of_event(&invocation.event) else {
             return Err(ChatError::Refused("this was not said on the console".to_owned()));

@@ -222,6 +222,7 @@ impl Screen {
                 self.answered(id);
                 self.show(answer(&card, look));
             }
+            FromServer::Notice { card } => self.show(answer(&card, look)),
             FromServer::Message(told) => {
                 let drawn = self.drawing.message(&told, look);
                 self.show(drawn);

@@ -7,6 +7,7 @@
 //! index/          sled; disposable
 //! index.aside/    the last index that was found wrong, for whoever wants to know why
 //! cursors.json    how far each surface was told
+//! export/         the newest export that was asked for in a chat
 //! ballast         room kept for the records of runs that have begun
 //! ```
 
