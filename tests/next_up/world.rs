@@ -266,6 +266,7 @@ impl World {
                 StepKind::SignalProxy,
                 StepKind::ProveHealth,
             ],
+            limit_s: 600,
             catalogue: String::new(),
             policy: String::new(),
         };
