@@ -118,14 +118,6 @@ fn whole_plan(text: &str, n: u32) -> Event {
             Undo::Action(Box::new(StepAction::RestoreDatabase { service: service("mongo"), dump: Input::OutputOf(5) })),
         ),
         step(
-            StepAction::PullImage { service: service("api"), image: image('a', "1.4"), from: text.to_owned() },
-            Undo::Nothing,
-        ),
-        step(
-            StepAction::ReleasePins { service: service("api"), images: vec![image('a', "1.4")] },
-            Undo::Action(Box::new(StepAction::KeepPins { service: service("api"), images: vec![image('a', "1.4")] })),
-        ),
-        step(
             StepAction::ResolveRun { run: RunId(Position(7)), way: WayOut::Accept, head: "cd".repeat(32) },
             Undo::OneWay(text.to_owned()),
         ),
@@ -145,7 +137,7 @@ fn whole_plan(text: &str, n: u32) -> Event {
         proven: true,
         gap_ms: Some((900, 1500)),
         warnings: vec![text.to_owned()],
-        frees: vec![text.to_owned()],
+        frees: Vec::new(),
     };
     Event::Planned { plan: Box::new(plan), hash, notes }
 }
@@ -211,7 +203,6 @@ fn every_type(text: &str, n: u32) -> Vec<Event> {
         done(StepOutput::Nothing),
         done(StepOutput::Swapped { effect: true, proof: proof(false), started_ms: Some(900) }),
         done(StepOutput::Proven { proof: proof(true) }),
-        done(StepOutput::Released { removed: n, stayed: vec![text()] }),
         done(StepOutput::Dumped { dump: text() }),
         Event::StepFailed { step, why: text() },
         Event::CancelAsked { by: amina() },

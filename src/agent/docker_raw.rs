@@ -127,7 +127,7 @@ impl Endpoint {
         let answer = self.send(Method::GET, &path, None, limit).await?;
         let lines = answer.body.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
         lines
-            .map(|line| serde_json::from_slice(line))
+            .map(serde_json::from_slice)
             .collect::<Result<_, _>>()
             .map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
     }

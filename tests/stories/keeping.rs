@@ -132,8 +132,8 @@ fn an_image_that_a_container_uses_stays_and_stays_kept() {
     untag(&night, &["1.0", "1.1"]);
     night.run(async {
         let pin = night.engine.images().await.unwrap();
-        let tags = pin.iter().flat_map(|i| i["RepoTags"].as_array().unwrap()).filter_map(|t| t.as_str());
-        let oldest = tags.filter(|t| t.starts_with("io.sternway/pin/shop-api")).next_back().unwrap().to_owned();
+        let mut tags = pin.iter().flat_map(|i| i["RepoTags"].as_array().unwrap()).filter_map(|t| t.as_str());
+        let oldest = tags.rfind(|t| t.starts_with("io.sternway/pin/shop-api")).unwrap().to_owned();
         let id = Engine::image(night.engine.as_ref(), &oldest).await.unwrap().unwrap()["Id"].clone();
         night.engine.create("somebodys", &json!({"Image": id})).await.unwrap();
     });

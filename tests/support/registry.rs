@@ -100,8 +100,7 @@ impl RealRegistry {
             assert!(step.error_detail.is_none(), "pushing {repository}: {:?}", step.error_detail);
         }
         let pushed = docker.inspect_image(&format!("{repository}:pushed")).await.unwrap();
-        let digest = pushed.repo_digests.unwrap().into_iter().find(|d| d.starts_with(&repository)).unwrap();
-        digest
+        pushed.repo_digests.unwrap().into_iter().find(|d| d.starts_with(&repository)).unwrap()
     }
 
     /// A Docker config file with this password for some registry.
