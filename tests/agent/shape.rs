@@ -1,7 +1,6 @@
 //! The kinds of service a swap must be proven for, and what stands beside the container in question.
 
 use serde_json::{Value, json};
-use sternway::agent::engine::Engine;
 use sternway::domain::plan::ImageChoice;
 
 use super::World;
