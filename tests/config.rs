@@ -444,5 +444,5 @@ fn start_first_names_its_proxies_and_one_that_looks_by_itself_gets_no_signal() {
     let config = good(text);
     let api = config.stacks[0].services.values().next().unwrap();
     let signals: Vec<Option<&str>> = api.proxies.iter().map(|p| p.signal.as_deref()).collect();
-    assert_eq!((signals, api.drain), (vec![Some("HUP"), None], std::time::Duration::from_secs(3)));
+    assert_eq!((signals, api.drain), (vec![Some("HUP"), None], Duration::from_secs(3)));
 }
