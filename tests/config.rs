@@ -155,7 +155,7 @@ fn an_unknown_key_is_refused_where_it_stands_with_the_one_that_was_meant() {
     assert_eq!(
         one(text).to_string(),
         "s.toml:5:3: `deadlin` is no key of [stack.service.api]\n  5 |   deadlin = \"2s\"\n    |   ^^^^^^^\n  \
-         → did you mean `deadline`? valid here: count, deadline, grace, health, interval, order, pin, proxies, repositories"
+         → did you mean `deadline`? valid here: count, deadline, drain, grace, health, interval, order, pin, proxies, repositories"
     );
 }
 
@@ -437,4 +437,14 @@ fn what_is_not_said_has_its_default_and_what_is_said_is_taken() {
     let zone = |id: &str| config.zone_of(&PersonId::parse(id).unwrap()).iana_name().map(str::to_owned);
     assert_eq!(zone("a").as_deref(), Some("Asia/Riyadh"));
     assert_eq!(zone("b").as_deref(), Some("Africa/Cairo"));
+}
+
+#[test]
+fn start_first_names_its_proxies_and_one_that_looks_by_itself_gets_no_signal() {
+    let text = "[[stack]]\nname = \"shop\"\n[stack.service.api]\norder = \"start-first\"\ndrain = \"3s\"\n\
+                proxies = [{ service = \"nginx\" }, { service = \"haproxy\", signal = \"none\" }]\n";
+    let config = good(text);
+    let api = config.stacks[0].services.values().next().unwrap();
+    let signals: Vec<Option<&str>> = api.proxies.iter().map(|p| p.signal.as_deref()).collect();
+    assert_eq!((signals, api.drain), (vec![Some("HUP"), None], Duration::from_secs(3)));
 }

@@ -132,6 +132,7 @@ impl Service {
             node.note("start-first needs a proxy: without one requests go to the old container's own port", hint);
         }
         if service.order == SwapOrder::StopFirst
+            && service.drain != default.drain
             && let Some(node) = section.node("drain")
         {
             node.note("`drain` says something only with order = \"start-first\"", None);
