@@ -68,7 +68,7 @@ fn a_stop_right_after_the_request_loses_nothing() {
 fn a_run_that_takes_longer_than_its_command_allows_goes_back() {
     let night = Night::after_a_bad_deploy();
     let ours = include_str!("../../commands/rollback.toml");
-    night.set_command("rollback.toml", &ours.replace("time_limit = \"15m\"", "time_limit = \"3s\""));
+    night.set_command("rollback.toml", &ours.replace("time_limit = \"45m\"", "time_limit = \"3s\""));
     night.engine.set_behaviour("shop/api:1.0", Behaviour::HealthyAfter(5_000)).unwrap();
     let run = night.live(async |bot| bot.rollback(BEN, "/rollback image api", at_rest).await);
     assert!(undone(&run), "{:?}", run.status);
