@@ -58,6 +58,12 @@ fn stands(night: &Night, version: &str) -> Result<(), String> {
     let containers = night.containers();
     let mut whole: Vec<String> = night.kind.numbers().iter().map(|n| format!("shop-api-{n}")).collect();
     whole.extend(["shop-db-1".to_owned(), "shop-web-1".to_owned()]);
+    if night.kind == Kind::Followed {
+        whole.extend(["shop-copier-1".to_owned(), "shop-sidecar-1".to_owned()]);
+        whole.sort();
+        hands::follows(night, "shop-sidecar-1", "NetworkMode", "shop-api-1")?;
+        hands::follows(night, "shop-copier-1", "VolumesFrom", "shop-sidecar-1")?;
+    }
     if containers != whole {
         return Err(format!("containers: {containers:?}"));
     }

@@ -19,6 +19,8 @@ mod world;
 
 #[path = "next_up/announced.rs"]
 mod announced;
+#[path = "next_up/followed.rs"]
+mod followed;
 #[path = "next_up/verbs.rs"]
 mod verbs;
 #[path = "next_up/wreck.rs"]

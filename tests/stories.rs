@@ -51,6 +51,8 @@ mod record;
 #[path = "stories/stuck.rs"]
 mod stuck;
 
+#[path = "stories/followed.rs"]
+mod followed;
 #[path = "stories/shapes.rs"]
 mod shapes;
 

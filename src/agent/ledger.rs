@@ -35,7 +35,21 @@ pub struct Ended {
     pub proof: Option<Proof>,
     /// Milliseconds from the order to the new container's start.
     pub started_ms: Option<u64>,
+    /// Containers that the service had before that, the newest first: others may still point at one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<String>,
 }
+
+impl Ended {
+    /// Ids of the service's containers before the one of today, newest first.
+    pub fn all_former(self) -> Vec<String> {
+        let last = if self.back.is_none() { Some(self.old) } else { self.new };
+        last.into_iter().chain(self.former).take(FORMER_MAX).collect()
+    }
+}
+
+/// Containers remembered of one service: a run makes at most three, and whoever pointed at an older one was made again.
+const FORMER_MAX: usize = 8;
 
 /// What a pin held before a run changed it. The value stays in this folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

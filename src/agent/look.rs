@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::copies::copies;
 use super::engine::Engine;
+use super::follow::ties;
 use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
-use super::spec::{self, Peer, Surroundings};
+use super::spec::{self, Surroundings};
 use super::{
     ComposeMark, ContainerFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts, ServiceFacts,
     StackFacts, fingerprint, pinfile, raw,
@@ -67,7 +68,8 @@ impl<E: Engine> HostAgent<E> {
         }
         // Peers are whom it may point at; the two halves of an open swap are one service, not two.
         let halves = |c: &Value| own_op.is_some_and(|op| op.old.id == raw::id(c) || self.is_new_of(op, c));
-        let peers: Vec<Peer> = all.iter().filter(|c| raw::id(c) != id && !halves(c)).map(Peer::of).collect();
+        let others = all.iter().filter(|c| raw::id(c) != id && !halves(c));
+        let peers = self.peers(project, others).map_err(other)?;
         let around = Surroundings { peers: &peers, own_container: self.config.own_container.as_deref() };
         let changes = self.engine.filesystem_changes(id).await.map_err(look_error)?;
         obstacles.extend(spec::obstacles(container, &image, &changes, around));
@@ -92,6 +94,7 @@ impl<E: Engine> HostAgent<E> {
             obstacles,
             alone: spec::alone(container, &peers),
             restarts_with: self.restarts_with(project, service, all)?,
+            ties: ties(container, &peers),
             forged: self.forged(container),
             unfinished: own_op.filter(|_| is_new || is_rest).map(|op| op.run),
         })

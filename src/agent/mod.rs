@@ -17,6 +17,7 @@ pub mod engine;
 pub mod fault;
 pub mod fingerprint;
 pub mod folder;
+mod follow;
 pub mod host;
 mod images;
 pub mod keep;
@@ -57,7 +58,7 @@ use tokio::sync::mpsc;
 use crate::domain::event::Token;
 use crate::domain::ids::RunId;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName, Target};
-use crate::domain::plan::{HealthRule, SpecRef, StepAction, StepOutput};
+use crate::domain::plan::{Follows, HealthRule, SpecRef, StepAction, StepOutput};
 use crate::domain::release::Handles;
 
 /// What kind of image store the engine has; ids mean different things in them (decision 4).
@@ -163,6 +164,8 @@ pub struct ContainerFacts {
     pub alone: Vec<String>,
     /// Services that Compose would restart after this one was recreated (`depends_on … restart: true`).
     pub restarts_with: Vec<ServiceName>,
+    /// Services whose container it points at: it has to be made again when that one is.
+    pub ties: Vec<Follows>,
     /// Labels of ours that do not carry a valid MAC: alarms (decision 16).
     pub forged: Vec<String>,
     /// The run whose unfinished work this container is, if the ledger says so.

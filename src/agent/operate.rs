@@ -316,7 +316,9 @@ impl<E: Engine> HostAgent<E> {
             End::Old => Some(put_back(op, &way.taken)),
             End::Overtaken => Some("somebody deployed another container meanwhile; nothing of ours is left".to_owned()),
         };
-        let ended = Ended { run: op.run, old: op.old.id.clone(), new: op.new.clone(), back, proof, started_ms };
+        let before = self.ledger.ended(&op.project, &op.service, op.number).unwrap_or_default();
+        let former = before.map(Ended::all_former).unwrap_or_default();
+        let ended = Ended { run: op.run, old: op.old.id.clone(), new: op.new.clone(), back, proof, started_ms, former };
         if let Err(e) = self.ledger.close(op, &ended) {
             // The world is as it should be; the open note ends the same way when it is taken up.
             tracing::error!(error = %e, run = %op.run, service = %op.service, "a swap that ended stays noted as open");
@@ -331,6 +333,9 @@ fn put_back(op: &Operation, taken: &Taken) -> String {
     let how = match (cut, op.old.ran, &taken.old_proof) {
         (false, ..) => "the old container was not touched".to_owned(),
         (true, true, None) if op.start_first.is_some() => "the old container served all the while".to_owned(),
+        (true, false, _) if op.orphaned => {
+            "the old container stands, not running: what it points at is gone".to_owned()
+        }
         (true, false, _) => "the old container stands as it stood, not running".to_owned(),
         (true, true, Some(Ok(()))) => "the old container runs again and was verified".to_owned(),
         (true, true, Some(Err(ill))) => format!("the old container is back, but could not be verified: {ill}"),

@@ -52,6 +52,9 @@ pub struct Operation {
     /// once it is proven; start-first only, and only where it can live on others until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late: Vec<(String, Value)>,
+    /// The old one points at a container that is gone, so that it cannot be started again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphaned: bool,
     /// What has been decided.
     pub phase: Phase,
 }

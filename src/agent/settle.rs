@@ -13,7 +13,7 @@ use super::operate::Way;
 use super::operation::{Life, OldContainer, Operation, Phase, Taken};
 use super::swap::uncertain;
 use super::voice::Voice;
-use super::{ActError, Observed, Order, raw};
+use super::{ActError, Observed, Order, raw, spec};
 use crate::domain::names::ServiceName;
 use crate::domain::plan::{HealthCheck, HealthRule, Proof, StartFirst, StepAction, Swap};
 
@@ -148,6 +148,8 @@ impl<E: Engine> HostAgent<E> {
         } else {
             Phase::Cutting
         };
+        let peers = self.peers(&order.project, all.iter()).map_err(|e| ActError::Refused(e.to_string()))?;
+        let orphaned = spec::hosts(old, &peers).is_none();
         Ok(Some(Operation {
             op: one.mark.op.clone(),
             run: one.mark.run,
@@ -157,7 +159,7 @@ impl<E: Engine> HostAgent<E> {
             service: one.service.clone(),
             number,
             name: one.mark.name.clone(),
-            old: OldContainer { id: raw::id(old).to_owned(), policy: one.mark.old_policy.clone(), ran: true },
+            old: OldContainer { id: raw::id(old).to_owned(), policy: one.mark.old_policy.clone(), ran: !orphaned },
             new: Some(new_id),
             new_policy: one.mark.new_policy.clone(),
             wanted,
@@ -165,6 +167,7 @@ impl<E: Engine> HostAgent<E> {
             grace_s: GRACE_S,
             start_first: one.mark.start_first.then(|| swap.and_then(|s| s.start_first.clone()).unwrap_or(UNTOLD)),
             late: Vec::new(),
+            orphaned,
             phase,
         }))
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::copies::{is_of, the_one};
 use super::engine::{Engine, EngineError};
+use super::follow::is_there;
 use super::host::{HostAgent, before_acting};
 use super::images::{Image, foreign_platform};
 use super::ledger::Ended;
@@ -39,7 +40,9 @@ impl<E: Engine> HostAgent<E> {
         let all = self.containers(&order.project).await.map_err(before_acting)?;
         let present = the_one(&all, &swap.service, swap.number).map_err(refused)?;
         let runs = self.fingerprint_of(raw::image(present)).await.map_err(before_acting)?;
-        if runs.as_ref() == Some(&swap.to.fingerprint) {
+        let others = all.iter().filter(|c| raw::id(c) != raw::id(present));
+        let peers = self.peers(&order.project, others).map_err(refused)?;
+        if runs.as_ref() == Some(&swap.to.fingerprint) && is_there(swap, present, &all, &peers) {
             return self.already(order, swap, present, &voice).await;
         }
         self.is_the_planned_one(swap, present, runs.as_ref())?;
@@ -60,9 +63,8 @@ impl<E: Engine> HostAgent<E> {
             );
             return Err(refused(why));
         }
-        let peers: Vec<Peer> = all.iter().filter(|c| raw::id(c) != raw::id(present)).map(Peer::of).collect();
-        self.can_be_swapped(present, &peers).await?;
-        let mut op = self.operation(order, swap, present)?;
+        self.can_be_swapped(swap, present, &peers).await?;
+        let mut op = self.operation(order, swap, present, &peers)?;
         let mut wanted = self.new_container(swap, present, &target, &peers, api(&facts.api), &mut op).await?;
         if let Some(start_first) = &swap.start_first {
             let alone = spec::alone(present, &peers);
@@ -133,21 +135,24 @@ impl<E: Engine> HostAgent<E> {
         })
     }
 
-    async fn can_be_swapped(&self, present: &Value, peers: &[Peer]) -> Result<(), ActError> {
+    async fn can_be_swapped(&self, swap: &Swap, present: &Value, peers: &[Peer]) -> Result<(), ActError> {
         let changes = self.engine.filesystem_changes(raw::id(present)).await.map_err(before_acting)?;
         let image = self.image_inspect(raw::image(present)).await.map_err(before_acting)?.unwrap_or_default();
         let around = Surroundings { peers, own_container: self.config.own_container.as_deref() };
-        let found = spec::obstacles(present, &image, &changes, around);
+        let returns = swap.follows.is_some() && swap.replaces.is_none();
+        let obstacles = if returns { spec::obstacles_to_return } else { spec::obstacles };
+        let found = obstacles(present, &image, &changes, around);
         if found.is_empty() { Ok(()) } else { Err(refused(found.join(" "))) }
     }
 
-    fn operation(&self, order: &Order, swap: &Swap, present: &Value) -> Result<Operation, ActError> {
+    fn operation(&self, order: &Order, swap: &Swap, present: &Value, peers: &[Peer]) -> Result<Operation, ActError> {
         let mut random = [0; OP_BYTES];
         getrandom::fill(&mut random).map_err(|e| refused(format!("no random numbers: {e}")))?;
+        let orphaned = spec::hosts(present, peers).is_none();
         let old = OldContainer {
             id: raw::id(present).to_owned(),
             policy: raw::policy(present),
-            ran: matches!(raw::seat(present).life, Life::Up | Life::Paused),
+            ran: !orphaned && matches!(raw::seat(present).life, Life::Up | Life::Paused),
         };
         Ok(Operation {
             op: hex::encode(random),
@@ -166,6 +171,7 @@ impl<E: Engine> HostAgent<E> {
             grace_s: swap.grace_s,
             start_first: swap.start_first.clone(),
             late: Vec::new(),
+            orphaned,
             phase: Phase::Preparing,
         })
     }
@@ -323,6 +329,14 @@ impl<E: Engine> HostAgent<E> {
             let runs = runs.as_ref().map_or("an unknown image", Fingerprint::short);
             let seen = format!("{} runs {runs}, not {}", swap.service, swap.to.fingerprint.short());
             return Ok(Observed::NotSo(why.map_or(seen.clone(), |why| format!("{seen}: {why}"))));
+        }
+        let others = all.iter().filter(|c| raw::id(c) != raw::id(present));
+        let peers = self.peers(&order.project, others).map_err(refused)?;
+        if !is_there(swap, present, &all, &peers) {
+            let why = self.ledger.ended(&order.project, &swap.service, swap.number).map_err(refused)?;
+            let why = why.filter(|e| e.run == order.run).and_then(|e| e.back).map(|why| format!(": {why}"));
+            let seen = format!("{} does not point at the container of today", swap.service);
+            return Ok(Observed::NotSo(seen + &why.unwrap_or_default()));
         }
         Ok(match self.so(order, swap, present, &Voice::silent()).await? {
             Ok((proof, ours)) => Observed::So(StepOutput::Swapped {

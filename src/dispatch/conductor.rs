@@ -233,8 +233,7 @@ async fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan
                 return prune::prepare(&ask, host.inspect.as_ref(), &history, keep).await;
             }
             let stack = ask.target.stack.clone();
-            let service = ask.service.clone();
-            planner::prepare(&ask, host.inspect.as_ref(), &history, &move |c| core.rules(&stack, &service, c)).await
+            planner::prepare(&ask, host.inspect.as_ref(), &history, &move |s, c| core.rules(&stack, s, c)).await
         }
         Action::Builtin(_) => super::ways_out::prepare(core, run, request),
     }

@@ -244,7 +244,9 @@ fn brought_by_runs(core: &Core, target: &Target) -> BTreeMap<(ServiceName, Finge
             continue;
         }
         for step in run.plan.iter().flat_map(|p| &p.plan.steps) {
-            if let StepAction::SwapService(swap) = &step.action {
+            if let StepAction::SwapService(swap) = &step.action
+                && swap.follows.is_none()
+            {
                 out.entry((swap.service.clone(), swap.to.fingerprint.clone()))
                     .or_insert_with(|| (run.id, swap.to.reference.clone()));
             }

@@ -115,6 +115,46 @@ pub struct Swap {
     /// The new container beside the old one until it is proven; `None` stops the old one first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_first: Option<StartFirst>,
+    /// The image stays (`from` is `to`): it is made again because the container that it points at was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
+}
+
+/// Whose container another one points at, and for what. The pointer is an id, so that whoever points has to be made
+/// again when that container is (docker-facts section 3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follows {
+    /// The service that is pointed at.
+    pub service: ServiceName,
+    /// For what.
+    pub tie: Tie,
+}
+
+/// What a container has of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tie {
+    /// `network_mode: service:x`.
+    Network,
+    /// `pid: service:x`.
+    Processes,
+    /// `ipc: service:x`.
+    Ipc,
+    /// `volumes_from: x`.
+    Volumes,
+}
+
+impl std::fmt::Display for Follows {
+    /// `lives in api's network`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let service = &self.service;
+        match self.tie {
+            Tie::Network => write!(f, "lives in {service}'s network"),
+            Tie::Processes => write!(f, "lives among {service}'s processes"),
+            Tie::Ipc => write!(f, "shares {service}'s memory"),
+            Tie::Volumes => write!(f, "uses {service}'s volumes"),
+        }
+    }
 }
 
 /// How a swap lets the new container serve before the old one stops.

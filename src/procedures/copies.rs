@@ -125,6 +125,7 @@ pub(super) fn swaps(
                 grace_s: rules.grace_s,
                 number: scaled.then_some(container.number),
                 start_first: rules.start_first.clone(),
+                follows: None,
             };
             // Going back means as it was, and it may not have been well: what is proven then is that the very image runs
             // and does not restart. Asking a bad release for its health would leave the run stuck half-way instead.

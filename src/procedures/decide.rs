@@ -193,9 +193,17 @@ fn remains(run: &RunState, stuck_at: usize) -> Vec<String> {
     let mut out = Vec::new();
     for (i, state) in run.steps.iter().enumerate() {
         let Some(planned) = run.plan.as_ref().and_then(|p| p.plan.steps.get(i)) else { continue };
-        let what = describe(&planned.action);
+        let what = match (&planned.action, &planned.undo) {
+            (StepAction::ProtectImage { .. }, Undo::Action(undo)) if i == stuck_at => describe(undo),
+            (action, _) => describe(action),
+        };
         if i == stuck_at {
             out.push(format!("{what}: neither done nor taken back"));
+        } else if let (StepAction::ProtectImage { .. }, Undo::Action(undo)) = (&planned.action, &planned.undo)
+            && matches!(undo.as_ref(), StepAction::SwapService(_))
+            && matches!(state, StepState::Done { .. })
+        {
+            out.push(format!("{}: not done on the way back", describe(undo)));
         } else if matches!(state, StepState::Done { .. })
             && planned.undo != Undo::Nothing
             && !matches!(planned.action, StepAction::ProtectImage { .. })
@@ -216,6 +224,7 @@ pub fn describe(action: &StepAction) -> String {
         StepAction::KeepPins { service, images } => format!("keep {} of {service} again", releases(images.len())),
         StepAction::ProtectImage { service, image } => format!("keep image {} for {service}", image.reference),
         StepAction::SwapService(swap) => match swap.number {
+            _ if let Some(follows) = &swap.follows => format!("recreate {}, which {follows}", swap.service),
             Some(number) => format!("swap {} {number} to {}", swap.service, swap.to.reference),
             None => format!("swap {} to {}", swap.service, swap.to.reference),
         },

@@ -248,6 +248,9 @@ fn release_records(run: &RunState) -> Vec<(About, Event)> {
         else {
             continue;
         };
+        if swap.follows.is_some() {
+            continue; // it runs what it ran
+        }
         let about = About::Subject(Subject::Releases(subject_key(target, &swap.service)));
         // Of a scaled service each container is a step, and the release is one.
         if out.iter().any(|(known, _)| *known == about) {

@@ -7,6 +7,7 @@
 
 mod copies;
 pub mod decide;
+mod dependents;
 pub mod driver;
 #[cfg(test)]
 mod explorer;

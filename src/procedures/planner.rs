@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::copies::{self, no_container, representative, the_containers};
+use super::dependents;
 use crate::agent::{ContainerFacts, ImageFound, Inspect, LookError, PinFacts, StackFacts};
 use crate::command::StepKind;
 use crate::domain::actor::Actor;
@@ -25,10 +26,10 @@ use super::next_up::{self, Foreseen, PinForm};
 pub const FREE_FLOOR_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Seconds for a step beyond what its own waiting takes: creating, renaming, a slow engine.
-const SLACK_S: u64 = 60;
+pub(super) const SLACK_S: u64 = 60;
 
 /// Seconds for a step that only looks or writes a line.
-const QUICK_S: u64 = 60;
+pub(super) const QUICK_S: u64 = 60;
 
 /// A request to roll one service back, understood but not yet looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,9 @@ pub struct ServiceRules {
     pub repositories: Vec<String>,
 }
 
+/// Tells what the config says about a service, given its container.
+pub type Rules<'r> = &'r (dyn Fn(&ServiceName, &ContainerFacts) -> ServiceRules + Sync);
+
 /// A service's containers and the image they shall go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
@@ -109,13 +113,13 @@ pub async fn prepare(
     ask: &Ask,
     inspect: &dyn Inspect,
     history: &History,
-    rules: &(dyn Fn(&ContainerFacts) -> ServiceRules + Sync),
+    rules_of: Rules<'_>,
 ) -> Result<(Plan, PlanNotes), Trouble> {
     let facts = inspect.stack(&ask.project).await.map_err(|e| cannot_look(&e))?;
     let copies: Vec<ContainerFacts> =
         the_containers(ask, &facts, history)?.iter().map(|c| with_its_name(c, history)).collect();
     let container = representative(&copies, history).ok_or_else(|| no_container(ask, &facts, history))?;
-    let rules = rules(container);
+    let rules = rules_of(&ask.service, container);
     let mut local = Vec::new();
     let looked_at = repositories(&rules, container);
     for repository in &looked_at {
@@ -149,7 +153,9 @@ pub async fn prepare(
                 .try_this(format!("/rollback image {}", ask.service)));
         }
     }
-    let (plan, mut notes) = assemble(ask, &rules, &facts, &chosen, &found, pin.as_ref(), &local)?;
+    let (mut plan, mut notes) = assemble(ask, &rules, &facts, &chosen, &found, pin.as_ref(), &local)?;
+    dependents::follow(&mut plan, &ask.service, &facts, rules_of)?;
+    notes.warnings.extend(dependents::recreated_once(&plan, inspect).await);
     if let ImageFound::Here { handles, .. } = &found {
         notes.warnings.extend(recreated_once(&plan, &chosen, handles, inspect).await);
     }

@@ -160,7 +160,7 @@ fn headline(run: &RunState) -> String {
         .iter()
         .flat_map(|p| &p.plan.steps)
         .filter_map(|s| match &s.action {
-            StepAction::SwapService(swap) => Some(swap.service.as_str()),
+            StepAction::SwapService(swap) if swap.follows.is_none() => Some(swap.service.as_str()),
             StepAction::ReleasePins { service, .. } => Some(service.as_str()),
             _ => None,
         })
@@ -181,7 +181,7 @@ fn change_lines(run: &RunState) -> Vec<Line> {
     };
     for step in &planned.plan.steps {
         match &step.action {
-            StepAction::SwapService(swap) => {
+            StepAction::SwapService(swap) if swap.follows.is_none() => {
                 say(vec![text("from "), code(&swap.from.reference), text(" "), code(swap.from.fingerprint.short())]);
                 let mut to =
                     vec![text("to   "), code(&swap.to.reference), text(" "), code(swap.to.fingerprint.short())];
@@ -195,6 +195,8 @@ fn change_lines(run: &RunState) -> Vec<Line> {
                 }
                 say(to);
             }
+            // Once it has begun the step itself is on the card.
+            StepAction::SwapService(_) if run.steps.is_empty() => say(vec![text(describe(&step.action))]),
             StepAction::ResolveRun { run, way, .. } => {
                 say(vec![text(way_words(*way)), text(" "), code(run)]);
             }
@@ -223,12 +225,22 @@ fn way_words(way: WayOut) -> &'static str {
 fn undo_words(undo: &Undo) -> String {
     match undo {
         Undo::Nothing => String::new(),
-        // Undos go from the last step to the first. A signal undoes no step; it hangs on the first so that it comes last.
-        Undo::Action(action) if matches!(**action, StepAction::SignalProxy { .. }) => {
+        // Undos go from the last step to the first: what has to come last hangs on the first.
+        Undo::Action(action) if hangs_on_the_first(action) => {
             format!("; last on the way back: {}", describe(action))
         }
         Undo::Action(action) => format!("; undo: {}", describe(action)),
         Undo::OneWay(reason) => format!("; CANNOT BE UNDONE: {reason}"),
+    }
+}
+
+/// A signal undoes no step, nor does making a container again that points at the one before: both come after the swap
+/// back.
+fn hangs_on_the_first(undo: &StepAction) -> bool {
+    match undo {
+        StepAction::SignalProxy { .. } => true,
+        StepAction::SwapService(swap) => swap.follows.is_some(),
+        _ => false,
     }
 }
 
@@ -427,18 +439,22 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
             if let (StepAction::SwapService(swap), StepState::Done { output: StepOutput::Swapped { proof, .. } }) =
                 (&step.action, state)
             {
-                let line = vec![
-                    strong(swap.service.as_str()),
-                    text(" runs "),
-                    code(&swap.to.reference),
-                    text(" "),
-                    code(swap.to.fingerprint.short()),
-                    text(if proof.weak {
-                        ", weak proof".to_owned()
-                    } else {
-                        format!(", proven by {} answers in {}", proof.answers, milliseconds(proof.after_ms))
-                    }),
-                ];
+                let mut line = vec![strong(swap.service.as_str())];
+                if swap.follows.is_some() {
+                    line.push(text(" was recreated"));
+                } else {
+                    line.extend([
+                        text(" runs "),
+                        code(&swap.to.reference),
+                        text(" "),
+                        code(swap.to.fingerprint.short()),
+                    ]);
+                }
+                line.push(text(if proof.weak {
+                    ", weak proof".to_owned()
+                } else {
+                    format!(", proven by {} answers in {}", proof.answers, milliseconds(proof.after_ms))
+                }));
                 // One line for a scaled service; the last of its containers speaks for all.
                 card.lines.retain(|before| before.first() != line.first());
                 card = card.line(line);
@@ -454,7 +470,7 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
         // That release does not do: which others are there?
         Outcome::Undone { .. } => {
             let service = run.plan.iter().flat_map(|p| &p.plan.steps).find_map(|s| match &s.action {
-                StepAction::SwapService(swap) => Some(&swap.service),
+                StepAction::SwapService(swap) if swap.follows.is_none() => Some(&swap.service),
                 _ => None,
             });
             if let Some(service) = service {

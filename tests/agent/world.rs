@@ -358,6 +358,7 @@ impl World {
                 proxies: vec![Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("WINCH".to_owned()) }],
                 drain_ms: 10,
             }),
+            follows: None,
         }
     }
 

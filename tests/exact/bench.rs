@@ -96,6 +96,7 @@ pub(crate) fn swap_to(service: &str, present: &ContainerFacts, target: &Containe
         grace_s: 0,
         number: None,
         start_first: None,
+        follows: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use sternway::agent::engine::Engine;
 use sternway::agent::{Act, ActError, Observed, Order, Progress};
 use sternway::dispatch::Host;
 use sternway::domain::event::Subject;
@@ -16,6 +17,24 @@ use sternway::domain::release::{Handles, History};
 use sternway::domain::run::RunState;
 use sternway::store::{AppendError, Draft, Head, Log, ReadError, Record, SharedLog};
 use tokio::sync::watch;
+
+use crate::night::Night;
+
+/// Whether one container points at another one of today, runs, and was started after it.
+pub fn follows(night: &Night, name: &str, key: &str, of: &str) -> Result<(), String> {
+    let (one, host) = night.run(async { (night.engine.inspect(name).await, night.engine.inspect(of).await) });
+    let (one, host) = (one.unwrap().ok_or("it is gone")?, host.unwrap().ok_or("what it follows is gone")?);
+    let points = one["HostConfig"][key].to_string();
+    if !points.contains(host["Id"].as_str().unwrap()) {
+        return Err(format!("{name} points at {points}, not at today's {of}"));
+    }
+    let started =
+        |c: &serde_json::Value| -> jiff::Timestamp { c["State"]["StartedAt"].as_str().unwrap().parse().unwrap() };
+    if one["State"]["Running"] != true || started(&one) < started(&host) {
+        return Err(format!("{name} was not started after {of}: {}", one["State"]));
+    }
+    Ok(())
+}
 
 /// The same hosts with other hands.
 pub fn replace(

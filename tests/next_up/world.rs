@@ -273,7 +273,12 @@ impl World {
         };
         let history = History { releases: self.releases.clone(), current: self.releases.last().map(|r| r.id) };
         let rules = self.rules();
-        prepare(&ask, &self.agent, &history, &move |_| rules.clone()).await
+        prepare(&ask, &self.agent, &history, &move |service, _| {
+            // The others are asked nothing.
+            let check = if service.as_str() == "api" { rules.health.check.clone() } else { HealthCheck::Weak };
+            ServiceRules { health: HealthRule { check, ..rules.health.clone() }, ..rules.clone() }
+        })
+        .await
     }
 
     /// Plans and does it. Gives the run, for its undo, and the warnings on the card.

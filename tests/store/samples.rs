@@ -88,6 +88,7 @@ pub fn plan(stack: &str) -> Plan {
         grace_s: 10,
         number: None,
         start_first: None,
+        follows: None,
     };
     Plan {
         target: target(stack),

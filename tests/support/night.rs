@@ -84,15 +84,17 @@ pub enum Kind {
     StartFirst,
     /// Three of those.
     ScaledStartFirst,
+    /// One with a sidecar in its network, and one more that uses the sidecar's volumes.
+    Followed,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Scaled, Self::StartFirst, Self::ScaledStartFirst];
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Scaled, Self::StartFirst, Self::ScaledStartFirst, Self::Followed];
 
     /// Compose's numbers of its containers.
     pub fn numbers(self) -> &'static [u32] {
         match self {
-            Self::Plain | Self::StartFirst => &[1],
+            Self::Plain | Self::StartFirst | Self::Followed => &[1],
             Self::Scaled | Self::ScaledStartFirst => &[1, 2, 4],
         }
     }
@@ -108,7 +110,13 @@ impl Kind {
                 if self.start_first() { vec![] } else { vec![(API - 1 + u16::try_from(*number).unwrap(), 3000)] };
             ComposeService { number: *number, ..ComposeService::new("shop", "api", image, &ports) }
         };
-        self.numbers().iter().map(one).collect()
+        let mut all: Vec<ComposeService> = self.numbers().iter().map(one).collect();
+        if self == Self::Followed {
+            let plain = |service| ComposeService::new("shop", service, "shop/sidecar:1.0", &[]);
+            all.push(ComposeService { lives_in: Some("api".to_owned()), ..plain("sidecar") });
+            all.push(ComposeService { volumes_from: vec!["sidecar".to_owned()], ..plain("copier") });
+        }
+        all
     }
 }
 
@@ -167,6 +175,7 @@ impl Night {
         for (reference, behaviour) in [
             ("shop/db:1.0", Behaviour::Healthy),
             ("shop/web:1.0", Behaviour::Healthy),
+            ("shop/sidecar:1.0", Behaviour::Healthy),
             ("shop/api:1.0", old),
             ("shop/api:1.1", new),
         ] {

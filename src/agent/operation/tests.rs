@@ -27,6 +27,7 @@ fn operation(phase: Phase) -> Operation {
         grace_s: 1,
         number: None,
         start_first: None,
+        orphaned: false,
         late: Vec::new(),
         phase,
     }

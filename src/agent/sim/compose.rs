@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::container::Container;
 use super::hex_of;
 use super::world::World;
 use crate::agent::engine::EngineError;
@@ -40,6 +41,10 @@ pub struct ComposeService {
     pub labels: Vec<(String, String)>,
     /// Networks beside the project's default one.
     pub networks: Vec<String>,
+    /// The service whose network it lives in (`network_mode: service:x`).
+    pub lives_in: Option<String>,
+    /// Services whose volumes it uses (`volumes_from`).
+    pub volumes_from: Vec<String>,
     /// Compose's container number, from 1.
     pub number: u32,
     /// Which compose.
@@ -62,6 +67,8 @@ impl ComposeService {
             depends_on: Vec::new(),
             labels: Vec::new(),
             networks: Vec::new(),
+            lives_in: None,
+            volumes_from: Vec::new(),
             number: 1,
             generation: Generation::V2,
             working_dir: format!("/srv/{project}"),
@@ -149,6 +156,34 @@ impl ComposeService {
 }
 
 impl World {
+    /// Create's body, with the ids of the containers that the service points at.
+    fn compose_body(&self, wanted: &ComposeService, image: &str, replaces: bool) -> Value {
+        let mut body = wanted.body(image, replaces);
+        let id = |service: &String| {
+            let of_it = |c: &&Container| {
+                c.label("com.docker.compose.project") == Some(&wanted.project)
+                    && c.label("com.docker.compose.service") == Some(service)
+            };
+            self.containers.iter().find(of_it).map_or_else(|| service.clone(), |c| c.id.clone())
+        };
+        if let Some(host) = &wanted.lives_in {
+            body["HostConfig"]["NetworkMode"] = json!(format!("container:{}", id(host)));
+            body["NetworkingConfig"] = Value::Null;
+        }
+        if !wanted.volumes_from.is_empty() {
+            let from: Vec<String> = wanted.volumes_from.iter().map(|s| format!("{}:rw", id(s))).collect();
+            body["HostConfig"]["VolumesFrom"] = json!(from);
+        }
+        body
+    }
+
+    /// Whether a container points at others than compose would have it point at now.
+    fn points_elsewhere(&self, old: &Container, wanted: &ComposeService, image: &str) -> bool {
+        let body = self.compose_body(wanted, image, true);
+        let differs = |key: &str| !body["HostConfig"][key].is_null() && body["HostConfig"][key] != old.host[key];
+        differs("NetworkMode") || differs("VolumesFrom")
+    }
+
     /// As `up -d` does it for one service: leaves the container alone when nothing differs, else recreates it in
     /// the order of its generation. Gives the id of the container that runs now.
     pub(super) fn compose(&mut self, wanted: &ComposeService, now: Timestamp) -> Result<String, EngineError> {
@@ -172,7 +207,7 @@ impl World {
         let image_differs =
             wanted.generation == Generation::V2 && old.label("com.docker.compose.image") != Some(&image);
         let id = old.id.clone();
-        if !hash_differs && !image_differs {
+        if !hash_differs && !image_differs && !self.points_elsewhere(old, wanted, &image) {
             self.start(&id, now)?;
             return Ok(id);
         }
@@ -187,7 +222,7 @@ impl World {
                 Ok(new)
             }
             Generation::V2 => {
-                let new = self.create(&temporary, &wanted.body(&image, true), now)?;
+                let new = self.create(&temporary, &self.compose_body(wanted, &image, true), now)?;
                 stopped(self)?;
                 self.remove(&id)?;
                 self.rename(&new, &name)?;
@@ -205,7 +240,7 @@ impl World {
         replaces: bool,
         now: Timestamp,
     ) -> Result<String, EngineError> {
-        let id = self.create(name, &wanted.body(image, replaces), now)?;
+        let id = self.create(name, &self.compose_body(wanted, image, replaces), now)?;
         self.compose_start(wanted, &id, now)?;
         Ok(id)
     }

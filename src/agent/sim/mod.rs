@@ -12,6 +12,7 @@ mod compose;
 mod container;
 mod create;
 mod images;
+mod joined;
 mod registry;
 #[cfg(test)]
 mod tests;

@@ -179,6 +179,7 @@ impl World {
         let endpoints = create::endpoints(body, &host, &self.facts.api)?;
         self.name_free(name).map_err(EngineError::Conflict)?;
         self.room()?;
+        self.joins(&host, false)?;
         let serial = self.next_serial();
         let id = hex_id("container", serial);
         let config = create::config(body, &image_config, &id);
@@ -220,6 +221,7 @@ impl World {
             Status::Created | Status::Exited => {}
         }
         self.room()?;
+        self.joins(&self.containers[index].host, true)?;
         let laid = self.addresses(index).and_then(|addresses| Ok((addresses, self.ports(index)?)));
         match laid {
             Ok((addresses, ports)) => {

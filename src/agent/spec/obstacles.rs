@@ -28,6 +28,14 @@ const SECRET_PATH_MAX: usize = 99;
 /// Every reason why this container must not be swapped now; empty = it can be.
 /// `changes` is `GET /containers/{id}/changes`, an array or null.
 pub fn obstacles(inspect: &Value, image: &Value, changes: &Value, around: Surroundings<'_>) -> Vec<String> {
+    let mut found = obstacles_to_return(inspect, image, changes, around);
+    found.extend(one_shot(inspect));
+    found
+}
+
+/// The same for a container that is made again on the way back. It may have been stopped by us, so that it looks like a
+/// job that has ended.
+pub fn obstacles_to_return(inspect: &Value, image: &Value, changes: &Value, around: Surroundings<'_>) -> Vec<String> {
     let mut found = identity(inspect, around);
     found.extend(state(inspect));
     found.extend(uncarried(inspect, image, around.peers));
@@ -96,16 +104,24 @@ fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
 fn state(inspect: &Value) -> Option<String> {
     let name = name(inspect);
     match text(inspect, &["State", "Status"]) {
-        "exited" if is_one_shot(inspect) => Some(format!(
-            "{name} seems to be a one-shot job: it ended well by itself, so nothing could prove another image. \
-             If it should run, start it first."
-        )),
         "dead" => Some(format!(
             "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then `docker compose up -d`."
         )),
         "removing" => Some(format!("{name} is being removed by someone else. Look again with `docker ps -a`.")),
         _ => None,
     }
+}
+
+/// A job that has done its work.
+fn one_shot(inspect: &Value) -> Option<String> {
+    let ended = text(inspect, &["State", "Status"]) == "exited" && is_one_shot(inspect);
+    ended.then(|| {
+        format!(
+            "{} seems to be a one-shot job: it ended well by itself, so nothing could prove another image. \
+             If it should run, start it first.",
+            name(inspect)
+        )
+    })
 }
 
 /// Ended well by itself, is not brought back by any policy, and has neither port nor check that could prove it.
@@ -136,16 +152,18 @@ pub(super) fn uncarried(inspect: &Value, image: &Value, peers: &[Peer]) -> Vec<S
     }
     if volumes_from(inspect, peers).is_err() {
         found.push(format!(
-            "{name} takes volumes from another container (volumes_from), and none of the project is that one (any more). \
-             Run `docker compose up -d` so that it points at today's container."
+            "{name} takes volumes from another container (volumes_from), and none of the project is that one (any more). Run \
+             `docker compose up -d --force-recreate {}` so that it points at today's container.",
+            label(inspect, SERVICE)
         ));
     }
     for (key, option) in MODES.iter().zip(["network_mode", "pid", "ipc"]) {
         let mode = text(host, &[key]);
         if joined(mode).is_some() && translate(mode, peers).is_none() {
             found.push(format!(
-                "{name} uses another container by {option}, and none of the project is that one (any more). \
-                 Run `docker compose up -d` so that it points at today's container."
+                "{name} uses another container by {option}, and none of the project is that one (any more). Run \
+                 `docker compose up -d --force-recreate {}` so that it points at today's container.",
+                label(inspect, SERVICE)
             ));
         }
     }
@@ -190,21 +208,20 @@ fn uncopied(inspect: &Value, changes: &Value) -> Vec<String> {
     .collect()
 }
 
-/// Containers that use this one: they would point at a container that is gone.
+/// Containers of no service that use this one: they would point at a container that is gone. Those of services are made
+/// again (`procedures/dependents.rs`).
 fn dependants(inspect: &Value, peers: &[Peer]) -> Vec<String> {
     let id = text(inspect, &["Id"]);
     let name = name(inspect);
     peers
         .iter()
-        .filter(|p| p.id != id)
+        .filter(|p| p.id != id && (p.oneoff || p.service.is_empty()))
         .filter(|p| p.uses.iter().any(|used| *used == name || (used.len() >= 12 && id.starts_with(used.as_str()))))
         .map(|p| {
             format!(
-                "{} uses the network, processes or volumes of {name} and would be left with a container that is gone. \
-                 Roll both back at once: set the image in the compose file or `.env`, then `docker compose up -d {} {}`.",
-                p.name,
-                label(inspect, SERVICE),
-                p.service
+                "{} uses the network, processes or volumes of {name}, would be left with a container that is gone, and \
+                 is no service that could be made again: `docker compose run` made it. Stop it when its work is done.",
+                p.name
             )
         })
         .collect()

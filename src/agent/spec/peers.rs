@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::json::{at, is_empty, strings, text};
 use super::labels::{NUMBER, ONEOFF, SERVICE, label};
 use super::own::joined;
+use crate::domain::plan::Tie;
 
 /// One container of the project, other than the one in question.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,10 +35,6 @@ pub(super) const MODES: [&str; 3] = ["NetworkMode", "PidMode", "IpcMode"];
 impl Peer {
     /// From inspect; `former` is left empty.
     pub fn of(inspect: &Value) -> Self {
-        let host = at(inspect, &["HostConfig"]);
-        let modes = MODES.iter().filter_map(|key| joined(text(host, &[key])));
-        let volumes = strings(at(host, &["VolumesFrom"]));
-        let volumes = volumes.into_iter().filter_map(|entry| entry.split(':').next());
         let mounts = at(inspect, &["Mounts"]).as_array().into_iter().flatten();
         Self {
             id: text(inspect, &["Id"]).to_owned(),
@@ -46,15 +43,56 @@ impl Peer {
             number: label(inspect, NUMBER).to_owned(),
             oneoff: label(inspect, ONEOFF) == "True",
             former: Vec::new(),
-            uses: modes.chain(volumes).map(str::to_owned).collect(),
+            uses: references(inspect).into_iter().map(|(_, named)| named.to_owned()).collect(),
             mounts: mounts.map(|m| (text(m, &["Destination"]).to_owned(), what_is_mounted(m).to_owned())).collect(),
         }
     }
 
     fn is(&self, id_or_name: &str) -> bool {
-        let id = |full: &str| full == id_or_name || (id_or_name.len() >= 12 && full.starts_with(id_or_name));
-        id(&self.id) || self.name == id_or_name.trim_start_matches('/') || self.former.iter().any(|f| id(f))
+        self.is_now(id_or_name) || self.former.iter().any(|former| means(former, id_or_name))
     }
+
+    fn is_now(&self, id_or_name: &str) -> bool {
+        means(&self.id, id_or_name) || self.name == id_or_name.trim_start_matches('/')
+    }
+}
+
+/// Whether a reference means the container of this id.
+fn means(full: &str, id: &str) -> bool {
+    full == id || (id.len() >= 12 && full.starts_with(id))
+}
+
+/// The containers that a container points at, by the words it uses.
+fn references(inspect: &Value) -> Vec<(Tie, &str)> {
+    let host = at(inspect, &["HostConfig"]);
+    let ties = [Tie::Network, Tie::Processes, Tie::Ipc];
+    let modes = MODES.iter().zip(ties).filter_map(|(key, tie)| Some((tie, joined(text(host, &[key]))?)));
+    let volumes = strings(at(host, &["VolumesFrom"])).into_iter().filter_map(|entry| entry.split(':').next());
+    modes.chain(volumes.map(|named| (Tie::Volumes, named))).collect()
+}
+
+/// Whom of the project a container points at, and for what; each once, by its closest tie.
+pub fn ties<'p>(inspect: &Value, peers: &'p [Peer]) -> Vec<(&'p Peer, Tie)> {
+    let mut found: Vec<(&Peer, Tie)> = Vec::new();
+    for (tie, named) in references(inspect) {
+        let peer = peers.iter().find(|p| p.is_now(named)).or_else(|| peers.iter().find(|p| p.is(named)));
+        if let Some(peer) = peer.filter(|p| !found.iter().any(|(known, _)| known.id == p.id)) {
+            found.push((peer, tie));
+        }
+    }
+    found
+}
+
+/// Whether everything that a container points at is a container of today.
+pub fn points_at_today(inspect: &Value, peers: &[Peer]) -> bool {
+    references(inspect).iter().all(|(_, named)| peers.iter().any(|p| p.is_now(named)))
+}
+
+/// Ids of the containers in whose namespaces a container lives: its process joins them when it starts. `None` when one
+/// of them is gone, so that it cannot be started.
+pub fn hosts<'p>(inspect: &Value, peers: &'p [Peer]) -> Option<Vec<&'p str>> {
+    let joins = references(inspect).into_iter().filter(|(tie, _)| *tie != Tie::Volumes);
+    joins.map(|(_, named)| peers.iter().find(|p| p.is_now(named)).map(|p| p.id.as_str())).collect()
 }
 
 /// `container:<today's id>` for a mode that names a container of the project; `None` when none of them is meant.

@@ -1,7 +1,7 @@
 //! A service with several containers: one step for each in the record, one line for all of them on a card.
 
 use crate::domain::card::{Line, text};
-use crate::domain::plan::{PlanNotes, PlannedStep, StepAction, StepOutput, Swap};
+use crate::domain::plan::{PlanNotes, PlannedStep, StepAction, StepOutput, Swap, Undo};
 use crate::domain::run::StepState;
 use crate::procedures::decide::describe;
 
@@ -18,6 +18,7 @@ pub(super) fn groups<'p>(steps: &'p [PlannedStep], states: &'p [StepState]) -> V
     for pair in steps.iter().zip(states) {
         match out.last_mut() {
             Some(group) if group.swap().is_some_and(|before| belongs(before, &pair.0.action)) => group.steps.push(pair),
+            Some(group) if group.keeps() && keeps_a_follower(pair.0) => group.steps.push(pair),
             _ => out.push(Group { steps: vec![pair] }),
         }
     }
@@ -29,7 +30,17 @@ fn belongs(before: &Swap, action: &StepAction) -> bool {
     swap.number.is_some() && before.number.is_some() && before.service == swap.service && before.to == swap.to
 }
 
+/// The images of containers that are made again as they are: kept beside the one that the run is about, not worth a line.
+fn keeps_a_follower(step: &PlannedStep) -> bool {
+    let back = matches!(&step.undo, Undo::Action(undo) if super::hangs_on_the_first(undo));
+    back && matches!(step.action, StepAction::ProtectImage { .. })
+}
+
 impl Group<'_> {
+    fn keeps(&self) -> bool {
+        self.steps.first().is_some_and(|(step, _)| matches!(step.action, StepAction::ProtectImage { .. }))
+    }
+
     fn swap(&self) -> Option<&Swap> {
         match &self.steps.first()?.0.action {
             StepAction::SwapService(swap) => Some(swap),
@@ -50,6 +61,9 @@ impl Group<'_> {
             return vec![text(mark(state)), text(" "), text(describe(&step.action)), text(output_words(output))];
         }
         let Some(swap) = self.swap().filter(|_| count > 1) else {
+            let undone = |s: &StepState| matches!(s, StepState::Waiting | StepState::Done { .. });
+            let worst = self.steps.iter().map(|(_, s)| *s).find(|s| !undone(s));
+            let state = worst.or(self.steps.last().map(|(_, s)| *s)).unwrap_or(state);
             return vec![text(mark(state)), text(" "), text(describe(&step.action))];
         };
         // The one it stands at: under way or failed; else the last that was begun.
@@ -92,7 +106,7 @@ pub(super) fn gap_line(notes: &PlanNotes, steps: &[PlannedStep]) -> Option<Line>
     let swaps: Vec<&Swap> = steps
         .iter()
         .filter_map(|s| match &s.action {
-            StepAction::SwapService(swap) => Some(&**swap),
+            StepAction::SwapService(swap) if swap.follows.is_none() => Some(&**swap),
             _ => None,
         })
         .collect();
