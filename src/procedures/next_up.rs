@@ -116,7 +116,10 @@ pub fn recreated_once(foreseen: &Foreseen<'_>) -> Option<String> {
         }
         _ => return None,
     };
-    Some(format!("the next `up` recreates {service} once, to the same image: {why}"))
+    let said = format!("the next `up` recreates {service} once, to the same image: {why}");
+    // It does so whenever it recreates anything, and leaves no word on its containers of who depends on whom.
+    let of_compose_1 = foreseen.present.or(foreseen.recorded).is_some_and(|mark| mark.version.starts_with("1."));
+    Some(if of_compose_1 { format!("{said}; Compose 1 recreates what depends on {service} with it") } else { said })
 }
 
 /// Compose 2.26.0 to 2.29.2 count `depends_on` among the settings, and take it away for `--no-deps` (docker/compose
@@ -245,6 +248,8 @@ mod tests {
         ] {
             let said = recreated_once(&foreseen).unwrap();
             assert!(said.contains(says) && said.contains("once, to the same image"), "{said}");
+            let by_1 = foreseen.present.is_some_and(|now| now.version.starts_with("1."));
+            assert_eq!(said.contains("Compose 1 recreates what depends on api with it"), by_1, "{said}");
         }
     }
 }
