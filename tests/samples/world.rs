@@ -77,6 +77,9 @@ impl World {
         let pins = [(pin().file, pin().key)].into();
         let allowed = Allowed { folder: Some(project), pins };
         let config = AgentConfig::new(folder.path().join("agent"), [(real.project(), allowed)].into());
+        let mut ports = [free_port(), free_port(), free_port()];
+        // As the projects have them: where a person asks is lower than where a debugger does.
+        ports.sort_unstable();
         let probe = Arc::new(Probe::new().unwrap());
         let agent = HostAgent::open(real.engine(), config, Arc::new(SystemClock), probe).unwrap();
         let world = Self {
@@ -84,7 +87,7 @@ impl World {
             agent,
             compose: compose.clone(),
             folder,
-            ports: [free_port(), free_port(), free_port()],
+            ports,
             releases: BTreeMap::new(),
             claims: AtomicU64::new(1),
             _turn: turn,
