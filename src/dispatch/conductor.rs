@@ -89,7 +89,7 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
             && state.agreed()
             && !state.dry_run
         {
-            go_on(&core, run, None);
+            go_on(&core, run, invocation);
         }
     });
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -131,9 +131,12 @@ impl Seat {
     }
 }
 
-/// Another user at the console: one script, run to its end or for a while.
+/// Another user at the console: he says his lines and goes on reading until he is dropped.
 pub(crate) struct Omar {
     child: std::process::Child,
+    /// Open while he sits there: a console at the end of its input leaves soon after its runs have ended, and what is
+    /// answered to him alone may come later than that.
+    _input: ChildStdin,
     out: PathBuf,
 }
 
@@ -159,7 +162,7 @@ impl Omar {
         let mut input = child.stdin.take().expect("a pipe");
         let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
         let _ = input.write_all(text.as_bytes());
-        Self { child, out }
+        Self { child, _input: input, out }
     }
 
     /// Approves what a run waits for, once `seat` has heard the question: in the files it can be seen a moment before

@@ -144,6 +144,14 @@ impl RealEngine {
         reference
     }
 
+    /// Loads an image under a name that others use too, with these files (path, mode, content) in it. The caller sees to
+    /// it that nobody else's image has that name here.
+    pub(crate) async fn stand_in(&self, reference: &str, files: &[(&str, u32, &[u8])], config: &Value) {
+        let mut config = config.clone();
+        config["Labels"] = json!({TEST_LABEL: self.id});
+        self.load(reference, &tar(files), &config).await;
+    }
+
     /// Loads an image of one layer.
     async fn load(&self, reference: &str, layer: &[u8], config: &Value) {
         let archive = archive(reference, &self.arch, &self.now, layer, config);
@@ -299,7 +307,7 @@ pub(crate) fn product() -> PathBuf {
 }
 
 /// A static program of one source file, compiled once for each state of it.
-fn compiled(source: &str) -> PathBuf {
+pub(crate) fn compiled(source: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let name = source.file_stem().and_then(|n| n.to_str()).expect("a file of ours");
     let text = std::fs::read_to_string(&source).expect("the program's source");
