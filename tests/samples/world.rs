@@ -293,7 +293,7 @@ impl World {
         };
         let releases = self.releases.get(service).cloned().unwrap_or_default();
         let history = History { current: releases.last().map(|r| r.id), releases };
-        prepare(&ask, &self.agent, &history, &|container| ServiceRules {
+        prepare(&ask, &self.agent, &history, &|_, container| ServiceRules {
             health: sternway::config::health_rule(config, &container.published, container.has_check),
             grace_s: config.grace_s(),
             proxies: config.proxies.iter().filter_map(|p| Some((p.service.clone(), p.signal.clone()?))).collect(),
