@@ -68,12 +68,14 @@ keys=/usr/share/keyrings/debian-archive-keyring.gpg
 if [ -r $keys ]; then signed="[signed-by=$keys] "; else signed=; fi
 echo "deb $signed$mirror $release main" >"$work/sources.list"
 # apt's own helper user may not read the cache of a clone in somebody's home.
+# A mirror that lags behind will do: one version is wanted, by name, and its signature is still checked.
 private() {
     tool=$1
     shift
     timeout $FETCH_SECONDS "$tool" -q -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" \
-        -o Acquire::Languages=none -o APT::Sandbox::User= -o APT::Update::Post-Invoke= -o Debug::NoLocking=1 \
+        -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User= \
+        -o APT::Update::Post-Invoke= -o Debug::NoLocking=1 \
         "$@" 9>&-
 }
 say "fetching Debian $release's docker-compose $version once into $cache"

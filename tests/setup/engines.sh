@@ -57,12 +57,14 @@ done
 bin=$cache/$version/bin
 
 # apt with its own lists, cache and sources. Its helper user may not read the cache of a clone in somebody's home.
+# A mirror that lags behind will do: one version is wanted, by name, and its signature is still checked.
 private() {
     tool=$1
     shift
     timeout $FETCH_SECONDS "$tool" -q -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" \
-        -o Acquire::Languages=none -o APT::Sandbox::User= -o APT::Update::Post-Invoke= -o Debug::NoLocking=1 \
+        -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User= \
+        -o APT::Update::Post-Invoke= -o Debug::NoLocking=1 \
         "$@" 9>&-
 }
 
