@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -314,6 +314,9 @@ pub(crate) fn compiled(source: &str) -> PathBuf {
     let mark = sternway::domain::canonical::sha256("scripted", &text).expect("text is canonical");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let made = folder.join(format!("{name}-{}", &mark[..16]));
+    // One at a time in this process.
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let _turn = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     if !made.exists() {
         // Two test binaries may compile at once; each renames a file of its own into place.
         let own = folder.join(format!("{name}-{}.{}", &mark[..16], std::process::id()));
