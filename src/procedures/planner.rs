@@ -62,6 +62,24 @@ pub struct Ask {
     pub policy: String,
 }
 
+impl Ask {
+    /// The plan that answers this request with these steps.
+    pub(super) fn plan_of(&self, steps: Vec<PlannedStep>) -> Plan {
+        Plan {
+            target: self.target.clone(),
+            project: self.project.clone(),
+            requester: self.requester.clone(),
+            command: self.command.clone(),
+            arguments: self.arguments.clone(),
+            reason: self.reason.clone(),
+            steps,
+            limit_s: Some(self.limit_s),
+            catalogue: self.catalogue.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+}
+
 /// What the config says about one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceRules {
@@ -533,17 +551,5 @@ pub fn assemble(
             }),
         }
     }
-    let plan = Plan {
-        target: ask.target.clone(),
-        project: ask.project.clone(),
-        requester: ask.requester.clone(),
-        command: ask.command.clone(),
-        arguments: ask.arguments.clone(),
-        reason: ask.reason.clone(),
-        steps,
-        limit_s: Some(ask.limit_s),
-        catalogue: ask.catalogue.clone(),
-        policy: ask.policy.clone(),
-    };
-    Ok((plan, notes))
+    Ok((ask.plan_of(steps), notes))
 }

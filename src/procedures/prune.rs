@@ -78,19 +78,7 @@ fn assemble(ask: &Ask, going: &[(&Release, Holdings)], staying: &BTreeSet<String
             .warnings
             .push("CANNOT BE UNDONE once an image is freed: it comes back from a registry or not at all".to_owned());
     }
-    let plan = Plan {
-        target: ask.target.clone(),
-        project: ask.project.clone(),
-        requester: ask.requester.clone(),
-        command: ask.command.clone(),
-        arguments: ask.arguments.clone(),
-        reason: ask.reason.clone(),
-        steps: steps.collect(),
-        limit_s: Some(ask.limit_s),
-        catalogue: ask.catalogue.clone(),
-        policy: ask.policy.clone(),
-    };
-    (plan, notes)
+    (ask.plan_of(steps.collect()), notes)
 }
 
 /// What letting go of one release frees, in a sentence.

@@ -51,15 +51,20 @@ fn refused(night: &Night) -> String {
     masked(&told)
 }
 
-#[test]
-fn a_scaled_service_goes_back_one_after_the_other_and_its_cards_stay_short() {
-    let mut night = Night::after_a_bad_deploy_of(Kind::Scaled);
+/// Amal asks for a rollback in a team that wants a vote, and Carla agrees.
+fn agreed(night: &mut Night) -> RunState {
     night.more_config = ASK.to_owned();
-    let run = night.live(async |bot| {
+    night.live(async |bot| {
         let run = bot.rollback(AMAL, "/rollback image api because of errors", waits).await;
         bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
         bot.run_until(run.id, at_rest).await
-    });
+    })
+}
+
+#[test]
+fn a_scaled_service_goes_back_one_after_the_other_and_its_cards_stay_short() {
+    let mut night = Night::after_a_bad_deploy_of(Kind::Scaled);
+    let run = agreed(&mut night);
     assert!(done(&run), "{:?}", run.status);
     assert_eq!(swapped(&run), [Some(1), Some(2), Some(4)]);
     assert_eq!(images(&night), ["shop-api-1 shop/api:1.0", "shop-api-2 shop/api:1.0", "shop-api-4 shop/api:1.0"]);
@@ -139,12 +144,7 @@ fn somebody_who_scales_meanwhile_voids_the_plan() {
 #[test]
 fn start_first_is_told_as_such_and_tells_the_proxy_twice() {
     let mut night = Night::after_a_bad_deploy_of(Kind::StartFirst);
-    night.more_config = ASK.to_owned();
-    let run = night.live(async |bot| {
-        let run = bot.rollback(AMAL, "/rollback image api because of errors", waits).await;
-        bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
-        bot.run_until(run.id, at_rest).await
-    });
+    let run = agreed(&mut night);
     assert!(done(&run), "{:?}", run.status);
     assert_eq!(
         night.engine.signals("shop-web-1"),
