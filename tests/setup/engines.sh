@@ -56,54 +56,16 @@ done
 
 bin=$cache/$version/bin
 
-# apt with its own lists, cache and sources. Its helper user may not read the cache of a clone in somebody's home.
-# A mirror that lags behind will do: one version is wanted, by name, and its signature is still checked.
-private() {
-    tool=$1
-    shift
-    timeout $FETCH_SECONDS "$tool" -q -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-        -o Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o Dir::Cache::archives="$work/archives" \
-        -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User= \
-        -o APT::Update::Post-Invoke= -o Debug::NoLocking=1 \
-        "$@" 9>&-
-}
-
-# The mirror that this machine gets Debian itself from.
-find_mirror() {
-    apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(SITE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-        awk '$1 == "Debian" && $2 == "main" && $4 !~ /security/ { print $4; found = 1; exit } END { exit !found }' ||
-        # Lists were never fetched here: as it is written down.
-        cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-        sed -n 's/#.*//; s/^URIs:[ \t]*//p; s/^deb[ \t]*\(\[[^]]*\]\)\{0,1\}[ \t]*\([^ \t]*\).*/\2/p' |
-        awk '/\/debian\/?$/ { print; exit }'
-}
-
 fetch() {
-    for needed in apt-get apt-cache dpkg-deb flock timeout; do
-        command -v $needed >/dev/null 2>&1 || give_up "$needed is missing"
-    done
+    . "$here/debian.sh"
     mkdir -p "$cache/$version"
     exec 9>"$cache/$version/lock"
     flock -w $((2 * FETCH_SECONDS)) 9 || give_up "$cache/$version/lock is held by another run"
     [ ! -x "$bin/dockerd" ] || return 0 # by the run that held the lock
-    mirror=$(find_mirror)
-    [ -n "$mirror" ] || give_up "the machine's apt sources name no Debian mirror"
-    work=$cache/$version/apt
-    rm -rf "$work"
-    mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/out" "$work/bin"
-    keys=/usr/share/keyrings/debian-archive-keyring.gpg
-    if [ -r $keys ]; then signed="[signed-by=$keys] "; else signed=; fi
-    echo "deb $signed$mirror $release main" >"$work/sources.list"
-    log=$cache/$version/fetch.log
     say "fetching Debian $release's docker.io $version and its containerd once into $cache"
-    private apt-get update >"$log" 2>&1 </dev/null || give_up "apt-get update: $(grep -E '^(E|Err|W)' "$log" | tail -n 1)"
-    package=$(private apt-cache madison docker.io 2>>"$log" | awk -F ' *[|] *' -v v="$version" \
-        'index($2, v) == 1 { print $2; exit }')
-    [ -n "$package" ] ||
-        give_up "Debian $release has another version by now: $(private apt-cache madison docker.io 2>>"$log" | head -n 1)"
-    (cd "$work/out" && private apt-get download "docker.io=$package" containerd) >>"$log" 2>&1 </dev/null ||
-        give_up "apt-get download: $(grep -E '^(E|Err)' "$log" | tail -n 1)"
-    for deb in "$work"/out/*.deb; do dpkg-deb -x "$deb" "$work/files"; done
+    work=$cache/$version/apt
+    unpack "$work" "$cache/$version/fetch.log" $release docker.io "$version" containerd
+    mkdir -p "$work/bin"
     for program in usr/sbin/dockerd usr/sbin/docker-proxy usr/bin/containerd usr/bin/containerd-shim-runc-v2; do
         [ -x "$work/files/$program" ] || give_up "its packages hold no $program"
         mv "$work/files/$program" "$work/bin/"
