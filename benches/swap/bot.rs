@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use sternway::agent::docker::DockerEngine;
+use sternway::agent::fault::{CallPoint, FaultyEngine, Verdict, When};
 use sternway::agent::probe::Probe;
 use sternway::app::bot::{Bot, Parts};
 use sternway::app::check;
@@ -19,16 +19,15 @@ use sternway::command::Catalogue;
 use sternway::config::Config;
 use sternway::dispatch::Host;
 use sternway::domain::actor::{Account, Surface};
-use sternway::domain::event::{Event, Outcome, Subject};
+use sternway::domain::event::{Outcome, Subject};
 use sternway::domain::ids::RunId;
 use sternway::domain::invocation::{Invocation, Place};
 use sternway::domain::names::{HostName, ServiceName, Target};
-use sternway::domain::plan::{StepAction, StepOutput};
 use sternway::domain::run::Status;
 use sternway::store::files::{FileLog, OpenOptions};
 use sternway::store::{Log, Record};
 
-use super::shop::{Cut, Result, Shop};
+use super::shop::{Cut, GRACE_S, Result, Shop};
 
 /// Longest wait for anything the bot does.
 const BOUND: Duration = Duration::from_secs(60);
@@ -47,6 +46,7 @@ pub(crate) struct Home {
     catalogue: Arc<Catalogue>,
     log: Arc<FileLog>,
     hosts: BTreeMap<HostName, Host>,
+    calls: Calls,
     clock: Arc<dyn Clock>,
     target: Target,
 }
@@ -61,19 +61,19 @@ pub(crate) struct Awake<'a> {
 pub(crate) struct OwnSwap {
     /// When it was said.
     pub(crate) given: Instant,
-    /// From then until the engine had started the new container.
-    pub(crate) started: Duration,
-    /// From the journalled order to the agent until then.
-    pub(crate) ordered: Duration,
-    /// What the engine says of it.
-    pub(crate) cut: Cut,
-    /// From the start of the new container until its health was proven.
-    pub(crate) proof: Duration,
+    /// What the engine says of it; `None` where the new container is started first.
+    pub(crate) cut: Option<Cut>,
+    /// From the call that stops the old container to the return of the one that starts the new one, without these two:
+    /// what Sternway itself adds to the time without a service. `None` as above.
+    pub(crate) own: Option<Duration>,
     /// From the command until the run had ended, all steps after the swap included.
     pub(crate) ended: Duration,
     /// The run's records.
     pub(crate) thread: Vec<Record>,
 }
+
+/// The engine's changing calls, with the moments before and after each.
+type Calls = Arc<Mutex<Vec<(CallPoint, Instant)>>>;
 
 impl Home {
     /// Writes the config of a bot for `shop`, with store and agent in `folder`, and opens its log and its agent.
@@ -90,10 +90,16 @@ impl Home {
         let docker = std::env::var_os("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned());
         let engine = DockerEngine::connect(docker.as_deref())?;
         engine.watch(checked.config.stacks.iter().map(|stack| stack.project.clone()));
+        let calls = Calls::default();
+        let noted = Arc::clone(&calls);
+        let engine = FaultyEngine::new(Arc::new(engine), move |point| {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push((point, Instant::now()));
+            Verdict::Go
+        });
         let hosts = hosts(&checked.config, Arc::new(engine), Arc::new(Probe::new()?), &clock)?;
         let target = checked.config.stacks.first().ok_or("no stack")?.target();
         let (settings, catalogue) = (Arc::new(checked.config), Arc::new(checked.catalogue));
-        Ok(Self { config, socket, store, settings, catalogue, log: Arc::new(log), hosts, clock, target })
+        Ok(Self { config, socket, store, settings, catalogue, log: Arc::new(log), hosts, calls, clock, target })
     }
 
     /// Its log.
@@ -135,6 +141,7 @@ impl Home {
 impl Awake<'_> {
     /// Says `/rollback image api` and waits for the run's end. `event` names this delivery.
     pub(crate) async fn roll_back(&self, shop: &Shop, to: &str, event: String) -> Result<OwnSwap> {
+        self.calls().clear();
         let (given, wall) = (Instant::now(), self.home.clock.now());
         let said = Invocation {
             event: event.clone(),
@@ -152,24 +159,19 @@ impl Awake<'_> {
         let Status::Ended { outcome: Outcome::Done, .. } = &run.status else {
             return Err(format!("the rollback was not done: {:?}", run.status).into());
         };
-        let new = shop.started_at(to)?;
-        let thread = log.thread(&Subject::Run(run.id))?;
-        let plan = &run.plan.as_ref().ok_or("the run has no plan")?.plan;
-        let swap = plan.steps.iter().position(|step| matches!(step.action, StepAction::SwapService(_)));
-        let intent = thread.iter().find(|r| matches!(r.event, Event::StepIntent { step } if Some(step) == swap));
-        let proof = thread.iter().find_map(|r| match &r.event {
-            Event::StepDone { output: StepOutput::Swapped { proof, .. }, .. } => Some(proof.after_ms),
-            _ => None,
-        });
+        shop.started_at(to)?;
+        let stop_first = !shop.kind().behind_nginx;
         Ok(OwnSwap {
             given,
-            started: since(wall, new)?,
-            ordered: since(intent.ok_or("the swap was not journalled")?.at, new)?,
-            cut: shop.cut_since(wall)?,
-            proof: Duration::from_millis(proof.ok_or("the swap gave no proof")?),
+            cut: if stop_first { Some(shop.cut_since(wall)?) } else { None },
+            own: if stop_first { Some(own_part(&self.calls())?) } else { None },
             ended,
-            thread,
+            thread: log.thread(&Subject::Run(run.id))?,
         })
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Vec<(CallPoint, Instant)>> {
+        self.home.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the bot to sleep again.
@@ -200,13 +202,25 @@ fn api() -> ServiceName {
     ServiceName::parse("api").expect("a fixed name that is valid")
 }
 
-fn since(from: Timestamp, to: Timestamp) -> Result<Duration> {
-    Ok(Duration::try_from(to.duration_since(from))?)
+/// Of the time from the first stop to the end of the first start after it, what was spent in neither call.
+fn own_part(calls: &[(CallPoint, Instant)]) -> Result<Duration> {
+    let moment = |name: &str, when: When| {
+        let found = calls.iter().find(|(point, _)| point.name == name && point.when == when);
+        found.map(|(_, at)| *at).ok_or_else(|| format!("the engine was not asked to {name}"))
+    };
+    let (stop, stopped) = (moment("stop", When::Before)?, moment("stop", When::After)?);
+    let (start, started) = (moment("start", When::Before)?, moment("start", When::After)?);
+    Ok((started - stop).saturating_sub(stopped - stop).saturating_sub(started - start))
 }
 
-/// As a team would write it. What is left out has its default: 10 s to stop, which is compose's as well, and three
-/// answers a second apart as a proof. Going back to a proven release needs nobody else's vote, so nobody is waited for.
+/// As a team would write it, but for `interval`: so short that a round does not last long. It has no part in the gap.
+/// Going back to a proven release needs nobody else's vote, so nobody is waited for.
 fn text(shop: &Shop, folder: &Path, socket: &Path) -> String {
+    let how = if shop.kind().behind_nginx {
+        "health = { exec = true }\norder = \"start-first\"".to_owned()
+    } else {
+        format!("health = {{ url = \"{}\" }}", shop.health_url())
+    };
     format!(
         r#"
 [sternway]
@@ -225,7 +239,9 @@ project = "{project}"
 dir = "{dir}"
 
 [stack.service.api]
-health = {{ url = "{health}" }}
+{how}
+interval = "50ms"
+grace = "{GRACE_S}s"
 pin = {{ file = ".env", key = "API_IMAGE" }}
 proxies = [{{ service = "web", signal = "HUP" }}]
 "#,
@@ -233,6 +249,5 @@ proxies = [{{ service = "web", signal = "HUP" }}]
         socket = socket.display(),
         project = shop.id(),
         dir = shop.folder().display(),
-        health = shop.health_url(),
     )
 }

@@ -17,6 +17,15 @@ pub(crate) fn counts(values: Vec<usize>) -> String {
     cell(values, |n| n.to_string(), "")
 }
 
+/// How many times as much.
+pub(crate) fn times(mut values: Vec<f64>) -> String {
+    values.sort_unstable_by(f64::total_cmp);
+    match (values.first(), values.get(values.len() / 2), values.last()) {
+        (Some(least), Some(median), Some(most)) => format!("{median:.2} × ({least:.2}–{most:.2})"),
+        _ => "not measured".to_owned(),
+    }
+}
+
 /// The value that a share of all did not exceed, in microseconds (nearest rank).
 pub(crate) fn percentile(values: &mut [Duration], share: f64) -> String {
     values.sort_unstable();

@@ -19,23 +19,48 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// The services, in the order in which they need each other.
 const SERVICES: [&str; 3] = ["db", "api", "web"];
 
+/// Seconds that every way gives the old container to stop by itself.
+pub(crate) const GRACE_S: u32 = 2;
+
+/// What the shop's API is like, and what stands in front of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// As the tables call it.
+    pub(crate) title: &'static str,
+    /// `BEHAVIOUR` of the API's images.
+    pub(crate) behaviour: &'static str,
+    /// Whether it is reached through nginx alone, which is reloaded, and may run twice for a while.
+    pub(crate) behind_nginx: bool,
+}
+
+/// A Compose program.
+#[derive(Debug, Clone)]
+pub(crate) struct Compose {
+    words: Vec<String>,
+    /// Its version.
+    pub(crate) version: String,
+}
+
+/// Debian's nginx and HAProxy (tests/setup/proxies.sh); stays on the engine, as after the tests.
+const PROXIES: &str = "sternway-test/proxies:1";
+
 /// A running shop.
 #[derive(Debug)]
 pub(crate) struct Shop {
     id: String,
     folder: PathBuf,
-    api_port: u16,
-    compose: Vec<String>,
+    kind: Kind,
+    /// Where the API is reached from outside: its own port, or nginx's.
+    port: u16,
+    compose: Compose,
 }
 
-/// What one `docker-compose up -d --no-deps api` took.
+/// What one swap that is not ours took.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ComposeSwap {
+pub(crate) struct Swap {
     /// When the command was given.
     pub(crate) given: Instant,
-    /// From then until the engine had started the new container.
-    pub(crate) started: Duration,
-    /// From then until the command returned.
+    /// From then until all had been done.
     pub(crate) returned: Duration,
     /// What the engine says of it.
     pub(crate) cut: Cut,
@@ -53,15 +78,20 @@ pub(crate) struct Cut {
 impl Shop {
     /// Builds the images `1.0` and `1.1` from the build context `product` (`make product`) and brings the shop up
     /// on `1.0`. `id` must be unlike that of every other shop on this engine, and fit for a project name.
-    pub(crate) fn up(product: &Path, id: &str) -> Result<Self> {
+    pub(crate) fn up(product: &Path, id: &str, kind: Kind, compose: &Compose) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("sternway-{id}"));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let [api_port, web_port] = free_ports()?;
-        let shop = Self { id: id.to_owned(), folder, api_port, compose: compose_command()? };
+        let port = if kind.behind_nginx { web_port } else { api_port };
+        let shop = Self { id: id.to_owned(), folder, kind, port, compose: compose.clone() };
         for (role, version) in SERVICES.map(|role| (role, "1.0")).into_iter().chain([("api", "1.1")]) {
             shop.build(product, role, version)?;
         }
-        std::fs::copy(product.join("compose.yml"), shop.folder.join("compose.yml"))?;
+        if kind.behind_nginx {
+            shop.put_nginx_in_front()?;
+        } else {
+            std::fs::copy(product.join("compose.yml"), shop.folder.join("compose.yml"))?;
+        }
         let mut settings =
             format!("COMPOSE_PROJECT_NAME={id}\nSHOP_ID={id}\nAPI_PORT={api_port}\nWEB_PORT={web_port}\n");
         for role in SERVICES {
@@ -72,18 +102,58 @@ impl Shop {
         Ok(shop)
     }
 
+    /// Debian's nginx as `web`, from the image that the tests behind proxies use, and an API without a port of its own.
+    fn put_nginx_in_front(&self) -> Result<()> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/proxies.sh");
+        let mut fetch = Command::new("sh");
+        run({
+            fetch.arg(script).arg(PROXIES);
+            fetch
+        })?;
+        run(docker(&["tag", PROXIES, &self.image("web", "1.0")]))?;
+        std::fs::write(self.folder.join("proxy.conf"), include_str!("nginx.conf"))?;
+        std::fs::write(self.folder.join("compose.yml"), include_str!("behind-nginx.yml"))?;
+        Ok(())
+    }
+
+    /// What the API is like.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The page that tells whether the API is well, as seen from outside.
     pub(crate) fn health_url(&self) -> String {
-        format!("http://127.0.0.1:{}/api/health", self.api_port)
+        format!("http://127.0.0.1:{}/api/health", self.port)
     }
 
     /// The source document's way back: `up -d --no-deps api` with another image.
-    pub(crate) fn swap_by_compose(&self, version: &str) -> Result<ComposeSwap> {
+    pub(crate) fn swap_by_compose(&self, version: &str) -> Result<Swap> {
         let (given, wall) = (Instant::now(), SystemClock.now());
-        self.compose(&["up", "-d", "--no-deps", "api"], Some(&self.image("api", version)))?;
+        let grace = GRACE_S.to_string();
+        self.compose(&["up", "-d", "--no-deps", "-t", &grace, "api"], Some(&self.image("api", version)))?;
+        self.reload()?;
         let returned = given.elapsed();
-        let started = Duration::try_from(self.started_at(version)?.duration_since(wall))?;
-        Ok(ComposeSwap { given, started, returned, cut: self.cut_since(wall)? })
+        self.started_at(version)?;
+        Ok(Swap { given, returned, cut: self.cut_since(wall)? })
+    }
+
+    /// The same container once more: `docker stop`, `docker start`. Nothing can bring a service back faster.
+    pub(crate) fn restart_bare(&self) -> Result<Swap> {
+        let container = self.container()?;
+        let (given, wall) = (Instant::now(), SystemClock.now());
+        run(docker(&["stop", "-t", &GRACE_S.to_string(), &container]))?;
+        run(docker(&["start", &container]))?;
+        self.reload()?;
+        let returned = given.elapsed();
+        Ok(Swap { given, returned, cut: self.cut_since(wall)? })
+    }
+
+    /// As the procedure does after a swap behind nginx, which looks addresses up once.
+    fn reload(&self) -> Result<()> {
+        if self.kind.behind_nginx {
+            self.compose(&["kill", "-s", "HUP", "web"], None)?;
+        }
+        Ok(())
     }
 
     /// The cut of the one swap since then.
@@ -108,10 +178,7 @@ impl Shop {
 
     /// When the engine started the API's one container, which has to run that version.
     pub(crate) fn started_at(&self, version: &str) -> Result<Timestamp> {
-        let of_project = format!("label=com.docker.compose.project={}", self.id);
-        let of_service = "label=com.docker.compose.service=api";
-        let list = ["ps", "-q", "--no-trunc", "--filter", &of_project, "--filter", of_service];
-        let container = text(&run(docker(&list))?);
+        let container = self.container()?;
         // By id: a tag may have been moved.
         let format = "{{.Image}} {{.State.StartedAt}}";
         let told = text(&run(docker(&["inspect", "--format", format, &container]))?);
@@ -121,6 +188,14 @@ impl Shop {
             return Err(format!("{container} runs {image}, not {wanted}").into());
         }
         Ok(at.parse()?)
+    }
+
+    /// The id of the API's one running container.
+    fn container(&self) -> Result<String> {
+        let of_project = format!("label=com.docker.compose.project={}", self.id);
+        let of_service = "label=com.docker.compose.service=api";
+        let list = ["ps", "-q", "--no-trunc", "--filter", &of_project, "--filter", of_service];
+        Ok(text(&run(docker(&list))?))
     }
 
     /// The Compose project's name.
@@ -133,13 +208,6 @@ impl Shop {
         &self.folder
     }
 
-    /// Engine and compose, in a line.
-    pub(crate) fn engine(&self) -> Result<String> {
-        let engine = text(&run(docker(&["version", "--format", "{{.Server.Version}}"]))?);
-        let compose = text(&self.compose(&["version", "--short"], None)?);
-        Ok(format!("Docker engine {engine}, {} {compose}", self.compose.join(" ")))
-    }
-
     /// Reference of an image.
     pub(crate) fn image(&self, role: &str, version: &str) -> String {
         format!("sternway-demo-{}/{role}:{version}", self.id)
@@ -148,15 +216,16 @@ impl Shop {
     fn build(&self, product: &Path, role: &str, version: &str) -> Result<()> {
         let tag = self.image(role, version);
         let (id, role) = (format!("ID={}", self.id), format!("ROLE={role}"));
-        let version = format!("VERSION={version}");
+        let (version, behaviour) = (format!("VERSION={version}"), format!("BEHAVIOUR={}", self.kind.behaviour));
         let mut build = docker(&["build", "--quiet", "--tag", &tag, "--build-arg", &id]);
-        build.args(["--build-arg", &role, "--build-arg", &version]).arg(product);
+        build.args(["--build-arg", &role, "--build-arg", &version]);
+        build.args(["--build-arg", &behaviour]).arg(product);
         run(build).map(drop)
     }
 
     fn compose(&self, arguments: &[&str], api: Option<&str>) -> Result<Output> {
-        let mut command = Command::new(&self.compose[0]);
-        command.args(&self.compose[1..]).args(arguments).current_dir(&self.folder);
+        let mut command = self.compose.command();
+        command.args(arguments).current_dir(&self.folder);
         if let Some(image) = api {
             command.env("API_IMAGE", image);
         }
@@ -187,6 +256,9 @@ impl Drop for Shop {
                 eprintln!("something of the shop {} is left: {error}", self.id);
             }
         }
+        if self.kind.behind_nginx {
+            let _ = run(docker(&["rmi", &self.image("web", "1.0")]));
+        }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -197,8 +269,37 @@ fn docker(arguments: &[&str]) -> Command {
     command
 }
 
+impl Compose {
+    /// The two to compare with: the machine's own, and Compose 2.26.1 (fetched once by tests/setup/compose.sh).
+    pub(crate) fn both() -> Result<[Self; 2]> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/compose.sh");
+        let mut fetch = Command::new("sh");
+        fetch.arg(script).arg("2.26.1");
+        Ok([Self::of(own_compose()?)?, Self::of(vec![text(&run(fetch)?)])?])
+    }
+
+    fn of(words: Vec<String>) -> Result<Self> {
+        let mut compose = Self { words, version: String::new() };
+        let mut ask = compose.command();
+        ask.args(["version", "--short"]);
+        text(&run(ask)?).trim_start_matches('v').clone_into(&mut compose.version);
+        Ok(compose)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]);
+        command
+    }
+}
+
+/// Version of the engine.
+pub(crate) fn engine() -> Result<String> {
+    Ok(text(&run(docker(&["version", "--format", "{{.Server.Version}}"]))?))
+}
+
 /// `docker-compose` where there is one (Debian's 1.29 is only that), else the plugin.
-fn compose_command() -> Result<Vec<String>> {
+fn own_compose() -> Result<Vec<String>> {
     for words in [&["docker-compose"][..], &["docker", "compose"]] {
         let mut command = Command::new(words[0]);
         if run_silently(command.args(&words[1..]).arg("version")) {
