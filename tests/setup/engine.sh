@@ -60,7 +60,7 @@ install() {
     log=$state/apt.log
     set -- -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 install "$@"
     if DEBIAN_FRONTEND=noninteractive timeout $APT_SECONDS sh -c '
-            apt-get -q -o DPkg::Lock::Timeout=120 update && apt-get "$@" &&
+            apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 update && apt-get -o Acquire::Retries=3 "$@" &&
             { command -v docker >/dev/null || apt-get -y -q --no-install-recommends install docker-cli; }
         ' apt "$@" >"$log" 2>&1 </dev/null 9>&-; then failed=; else failed=1; fi
     [ -z "$policy" ] || rm -f $policy

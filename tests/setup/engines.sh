@@ -4,7 +4,7 @@
 #   engines.sh 26.1.5 | 28.5.2 [--containerd-store] [--compose VERSION] -- COMMAND...
 #       runs COMMAND on an engine of that version, started for it and stopped afterwards (by engine.sh, which see):
 #       own data, exec root, socket, pid file and addresses; DOCKER_HOST points at it.
-#   engines.sh 26.1.5 | 28.5.2 --fetch    only fetches it
+#   engines.sh 26.1.5 | 28.5.2 --fetch    only fetches it and its compose
 #
 #   --containerd-store   images live in containerd's store instead of a graph driver: other ids, another `prune`
 #   --compose VERSION    `docker-compose` means that version for COMMAND (compose.sh has 2.26.1 and 2.40.3). Without
@@ -81,9 +81,9 @@ fetch() {
 
 [ -x "$bin/dockerd" ] || fetch
 exec 9>&-
+composed=$("$here/compose.sh" "$compose") || exit $CANNOT_BE_HAD
 [ -z "$fetch_only" ] || exit 0
 
-composed=$("$here/compose.sh" "$compose") || exit $CANNOT_BE_HAD
 # The fetched programs for the engine; for COMMAND only the compose, and the docker client of the machine.
 STERNWAY_ENGINE_BIN=$bin STERNWAY_ENGINE_STORE=$store \
     STERNWAY_ENGINE_DIR=$cache/$version/engine${store:+-$store} \

@@ -25,14 +25,20 @@ if [ ! -f "$cache/root.tar" ]; then
     command -v apt-get >/dev/null || no "no apt-get to fetch nginx and HAProxy with"
     mkdir -p "$cache/debs" "$cache/root"
     # From an empty machine's point of view, so that every library is among them.
-    packages=$(apt-get -o Dir::State::status=/dev/null -s install --no-install-recommends nginx haproxy 2>/dev/null |
-        sed -n 's/^Inst \([^ ]*\) .*/\1/p' |
-        grep -E '^(nginx|haproxy|libc6|libcrypt1|libpcre2-8-0|libssl3|zlib1g|liblua5.*|libopentracing.*|libsystemd0|libcap2|libgcrypt20|libgpg-error0|liblz4-1|liblzma5|libzstd1|libgcc-s1|libstdc\+\+6|gcc-12-base)$') || :
-    [ -n "$packages" ] || no "apt knows no nginx and haproxy: run apt-get update first"
-    say "fetching Debian's nginx and HAProxy into .cache/proxies (for the tests behind proxies; once)"
+    wanted() {
+        apt-get -o Dir::State::status=/dev/null -s install --no-install-recommends nginx haproxy 2>/dev/null |
+            sed -n 's/^Inst \([^ ]*\) .*/\1/p' |
+            grep -E '^(nginx|haproxy|libc6|libcrypt1|libpcre2-8-0|libssl3|zlib1g|liblua5.*|libopentracing.*|libsystemd0|libcap2|libgcrypt20|libgpg-error0|liblz4-1|liblzma5|libzstd1|libgcc-s1|libstdc\+\+6|gcc-12-base)$'
+    }
     # shellcheck disable=SC2086
-    (cd "$cache/debs" && timeout $APT_SECONDS apt-get -q download $packages) >"$cache/apt.log" 2>&1 ||
-        no "apt-get download failed: $(tail -n 1 "$cache/apt.log")"
+    fetch() {
+        packages=$(wanted) || return 1
+        (cd "$cache/debs" && timeout $APT_SECONDS apt-get -q -o Acquire::Retries=3 download $packages) >"$cache/apt.log" 2>&1
+    }
+    say "fetching Debian's nginx and HAProxy into .cache/proxies (for the tests behind proxies; once)"
+    # The machine's lists may never have been fetched, or be of yesterday.
+    fetch || { timeout $APT_SECONDS apt-get -q -o Acquire::Retries=3 update >"$cache/update.log" 2>&1 && fetch; } ||
+        no "apt-get download failed: $(tail -n 1 "$cache/apt.log" "$cache/update.log" 2>/dev/null | tail -n 1)"
     for deb in "$cache"/debs/*.deb; do dpkg -x "$deb" "$cache/root"; done
     rm -rf "$cache/root/usr/share" "$cache/debs"
     mkdir -p "$cache/root/tmp" "$cache/root/run" "$cache/root/var/log/nginx" "$cache/root/var/lib/nginx" "$cache/root/etc"

@@ -31,6 +31,6 @@ if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >$policy &&
 # Word splitting is meant: package names.
 # shellcheck disable=SC2086
 DEBIAN_FRONTEND=noninteractive timeout $APT_SECONDS sh -c '
-    apt-get -q -o DPkg::Lock::Timeout=120 update &&
-    apt-get -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 install "$@"' sh $missing >&2 || {
+    apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 update &&
+    apt-get -y -q -o Acquire::Retries=3 --no-install-recommends -o DPkg::Lock::Timeout=120 install "$@"' sh $missing >&2 || {
     say "apt-get could not install $missing"; exit 69; }
