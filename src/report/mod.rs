@@ -132,6 +132,7 @@ fn state_words(state: ContainerState, started: Option<Timestamp>, now: Timestamp
         ContainerState::Paused => "paused".to_owned(),
         ContainerState::Exited => "stopped".to_owned(),
         ContainerState::Dead => "dead".to_owned(),
+        ContainerState::Missing => "gone".to_owned(),
     }
 }
 

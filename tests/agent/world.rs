@@ -359,6 +359,7 @@ impl World {
                 drain_ms: 10,
             }),
             follows: None,
+            missing: false,
         }
     }
 
