@@ -19,6 +19,9 @@ use crate::domain::names::{ProjectName, ServiceName};
 /// How old the note's time may get while nothing changes: it is written once an hour, not with every look.
 const NOTED_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long what is gone is told: who has not missed it for a week took it away for good.
+const TOLD_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// A container that is gone, put in as it was recorded.
 pub(super) struct Gone {
     /// The recorded inspect, in state [`raw::MISSING`].
@@ -54,7 +57,7 @@ impl<E: Engine> HostAgent<E> {
         Ok(out)
     }
 
-    /// Writes down which containers a service has. Fewer than before, none of them new, is no news: that some are gone
+    /// Writes down which containers a service has; true when it was written. Fewer than before, none of them new, is no news: that some are gone
     /// is to be told until the service is made anew.
     pub(super) fn note_copies(
         &self,
@@ -63,7 +66,7 @@ impl<E: Engine> HostAgent<E> {
         seen: &[&ContainerFacts],
         newest: Option<Timestamp>,
         noted: Option<&Copies>,
-    ) -> Result<(), LookError> {
+    ) -> Result<bool, LookError> {
         let now = self.clock.now();
         let copies: Vec<LastSeen> =
             seen.iter().map(|c| LastSeen { name: c.name.clone(), number: c.number, spec: c.spec.id.clone() }).collect();
@@ -73,23 +76,26 @@ impl<E: Engine> HostAgent<E> {
             let anew = newest.is_some_and(|created| created > noted.at);
             let stale = now.duration_since(noted.at) >= NOTED_EVERY;
             if (fewer && !anew) || (copies == noted.copies && !stale) {
-                return Ok(());
+                return Ok(false);
             }
         }
         let note = Copies { at: now, copies };
-        self.ledger.keep_copies(project, service, &note).map_err(|e| LookError::Other(e.to_string()))
+        self.ledger.keep_copies(project, service, &note).map_err(|e| LookError::Other(e.to_string()))?;
+        Ok(true)
     }
-}
 
-/// Names of the noted containers that are not there.
-pub(super) fn names(
-    noted: &BTreeMap<ServiceName, Copies>,
-    there: impl Fn(&ServiceName, u32) -> bool,
-) -> BTreeMap<ServiceName, Vec<String>> {
-    let of = |(service, noted): (&ServiceName, &Copies)| {
-        let gone = noted.copies.iter().filter(|one| !there(service, one.number)).map(|one| one.name.clone());
-        let gone: Vec<String> = gone.collect();
-        (!gone.is_empty()).then(|| (service.clone(), gone))
-    };
-    noted.iter().filter_map(of).collect()
+    /// Names of the noted containers that are not there.
+    pub(super) fn gone_names(
+        &self,
+        noted: &BTreeMap<ServiceName, Copies>,
+        there: impl Fn(&ServiceName, u32) -> bool,
+    ) -> BTreeMap<ServiceName, Vec<String>> {
+        let lately = |noted: &Copies| self.clock.now().duration_since(noted.at) < TOLD_FOR;
+        let of = |(service, noted): (&ServiceName, &Copies)| {
+            let gone = noted.copies.iter().filter(|one| !there(service, one.number)).map(|one| one.name.clone());
+            let gone: Vec<String> = gone.collect();
+            (!gone.is_empty()).then(|| (service.clone(), gone))
+        };
+        noted.iter().filter(|(_, noted)| lately(noted)).filter_map(of).collect()
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::copies::copies;
 use super::engine::Engine;
 use super::follow::ties;
-use super::gone::{self, Gone};
+use super::gone::Gone;
 use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
@@ -209,7 +209,7 @@ impl<E: Engine> HostAgent<E> {
             free_bytes: self.engine.free_bytes().await,
             switched,
             meddlers: self.meddlers(&all).await.map_err(look_error)?,
-            gone: gone::names(&noted, |service, number| is_there(service, Some(number), &all)),
+            gone: self.gone_names(&noted, |service, number| is_there(service, Some(number), &all)),
         };
         all.extend(gone.iter().map(|g| g.container.clone()));
         let mut made: BTreeMap<ServiceName, Vec<Timestamp>> = BTreeMap::new();
@@ -233,7 +233,9 @@ impl<E: Engine> HostAgent<E> {
         for (service, created) in made.iter().filter(|(service, _)| !under_way(service)) {
             let seen: Vec<&ContainerFacts> =
                 facts.services[service].containers.iter().filter(|c| c.started.is_some()).collect();
-            self.note_copies(project, service, &seen, created.iter().max().copied(), noted.get(service))?;
+            if self.note_copies(project, service, &seen, created.iter().max().copied(), noted.get(service))? {
+                facts.gone.remove(service);
+            }
         }
         Ok(facts)
     }

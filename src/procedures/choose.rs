@@ -72,27 +72,27 @@ pub(super) fn choose(
             Err(trouble.try_this(releases))
         }
         NoTarget::NoneGood(ids) => {
-            let mut trouble = Trouble::new(
+            let mut trouble = bring_back(Trouble::new(
                 TroubleKind::NotFound,
                 format!("{service} has no earlier release that is proven healthy and not left by a rollback."),
-            )
+            ))
             .say("Name one if you want it all the same.");
             for id in ids.iter().rev().take(3) {
                 trouble = trouble.try_this(image(id));
             }
-            Err(bring_back(trouble).try_this(releases))
+            Err(trouble.try_this(releases))
         }
         NoTarget::NothingBefore => {
-            let mut trouble = Trouble::new(
+            let mut trouble = bring_back(Trouble::new(
                 TroubleKind::NotFound,
                 format!("{service} has nothing to go back to: only one image is on record."),
-            );
+            ));
             for one in unrecorded().into_iter().take(3) {
                 trouble = trouble
                     .say(format!("{} is here, unproven.", visible(&one.reference)))
                     .try_this(image(&visible(&one.reference)));
             }
-            Err(bring_back(trouble).try_this(releases))
+            Err(trouble.try_this(releases))
         }
         NoTarget::Unknown => from_local(ask, container, history, rules, local, from_release).ok_or_else(|| {
             let mut trouble = Trouble::new(TroubleKind::NotFound, format!("No release of {service} fits that."))

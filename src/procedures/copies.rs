@@ -157,20 +157,20 @@ pub(super) fn swaps(
 fn out_of_missing(chosen: &Chosen, facts: &StackFacts, service: &ServiceName, say: &mut impl FnMut(String)) {
     let Some(gone) = facts.gone.get(service) else { return };
     let names: Vec<String> = gone.iter().map(|name| visible(name)).collect();
-    let (names, are, they) = (names.join(" and "), if gone.len() > 1 { "are" } else { "is" }, gone.len() > 1);
+    let (names, several) = (names.join(" and "), gone.len() > 1);
     say(match &chosen.missing {
         Some(missing) => format!(
-            "{service} has no container now: {names} {are} gone. {} from the settings recorded with {} at {}; undone \
-             means none again",
-            if they { "Each is made anew" } else { "It is made anew" },
+            "no container now: {} made from the settings recorded with {} at {}",
+            if several { format!("{} are", chosen.copies.len()) } else { "one is".to_owned() },
             missing.release,
             missing.recorded.strftime("%Y-%m-%d %H:%M UTC")
         ),
         None => format!(
-            "{names} {are} gone, scaled away or removed, which look the same: {} not made again. If {} should be there: \
+            "{names} {} gone, scaled away or removed, which look the same, and {} not made again. If {} should be there: \
              docker compose up -d --no-deps --no-recreate --scale {service}={} {service}",
-            if they { "they are" } else { "it is" },
-            if they { "they" } else { "it" },
+            if several { "are" } else { "is" },
+            if several { "are" } else { "is" },
+            if several { "they" } else { "it" },
             chosen.copies.len() + gone.len()
         ),
     });
