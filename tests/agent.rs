@@ -25,6 +25,8 @@ macro_rules! on_both_engines {
 
 #[path = "agent/crashes.rs"]
 mod crashes;
+#[path = "agent/gone.rs"]
+mod gone;
 #[path = "agent/images.rs"]
 mod images;
 #[path = "agent/pins.rs"]

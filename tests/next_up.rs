@@ -21,6 +21,10 @@ mod world;
 mod announced;
 #[path = "next_up/followed.rs"]
 mod followed;
+#[path = "next_up/gone.rs"]
+mod gone;
+#[path = "next_up/profiles.rs"]
+mod profiles;
 #[path = "next_up/verbs.rs"]
 mod verbs;
 #[path = "next_up/wreck.rs"]

@@ -18,7 +18,8 @@ use sternway::domain::event::{Event, FORMAT, Needs, Outcome, Subject};
 use sternway::domain::ids::{ApprovalId, Position, ReleaseId, RunId};
 use sternway::domain::names::RoleName;
 use sternway::domain::plan::{
-    HealthCheck, HealthRule, Input, PlanNotes, PlannedStep, Proof, Settings, StepAction, StepOutput, Undo, WayOut,
+    Follows, HealthCheck, HealthRule, Input, PlanNotes, PlannedStep, Proof, Proxy, Settings, StartFirst, StepAction,
+    StepOutput, Swap, Tie, Undo, WayOut,
 };
 use sternway::domain::release::{Origin, subject_key};
 use sternway::domain::run::name_of;
@@ -68,6 +69,67 @@ fn number(event: &Event) -> usize {
         Event::ReleaseLeft { .. } => 27,
         Event::ReleaseBack { .. } => 28,
     }
+}
+
+/// A plan with the kinds of step that were added later: pulling, letting go, one beside the other, one that follows
+/// another, one that is made where there is none.
+fn newer_plan(text: &str, n: u32) -> Event {
+    let mut plan = plan("shop");
+    let swap = match plan.steps.remove(0).action {
+        StepAction::SwapService(swap) => *swap,
+        other => panic!("the sample plan swaps, not {other:?}"),
+    };
+    let api = || service("api");
+    let step = |action, undo| PlannedStep { action, undo, limit_s: 120 };
+    let swapping = |swap: Swap| StepAction::SwapService(Box::new(swap));
+    let proxy = |signal: Option<&str>| Proxy { service: service("nginx"), signal: signal.map(str::to_owned) };
+    let own_port = HealthCheck::OwnPort { inside: "3000/tcp".to_owned(), path: Some("/health".to_owned()) };
+    let beside = Swap {
+        number: Some(2),
+        health: HealthRule { check: own_port, count: n, interval_ms: 500, deadline_s: 60 },
+        start_first: Some(StartFirst { proxies: vec![proxy(Some("HUP")), proxy(None)], drain_ms: 1_500 }),
+        ..swap.clone()
+    };
+    let follows = |tie| Swap {
+        service: service("sidecar"),
+        to: swap.from.clone(),
+        follows: Some(Follows { service: api(), tie }),
+        ..swap.clone()
+    };
+    let made = Swap { replaces: None, missing: true, number: Some(3), ..swap.clone() };
+    plan.steps = vec![
+        step(
+            StepAction::PullImage {
+                service: api(),
+                image: image('a', "1.4"),
+                from: format!("registry.example/shop/api@sha256:{}", "ab".repeat(32)),
+            },
+            Undo::Nothing,
+        ),
+        step(
+            StepAction::ProtectImage { service: service("sidecar"), image: image('b', "1.0") },
+            Undo::Action(Box::new(swapping(Swap { replaces: None, ..follows(Tie::Volumes) }))),
+        ),
+        step(swapping(beside.clone()), Undo::Action(Box::new(swapping(Swap { replaces: None, ..beside })))),
+        step(swapping(follows(Tie::Network)), Undo::Nothing),
+        step(swapping(follows(Tie::Processes)), Undo::Nothing),
+        step(swapping(follows(Tie::Ipc)), Undo::Nothing),
+        step(
+            swapping(made),
+            Undo::Action(Box::new(StepAction::RemoveMade { service: api(), number: Some(3), grace_s: n })),
+        ),
+        step(
+            swapping(Swap { replaces: None, missing: true, ..swap.clone() }),
+            Undo::Action(Box::new(StepAction::RemoveMade { service: api(), number: None, grace_s: n })),
+        ),
+        step(
+            StepAction::ReleasePins { service: api(), images: vec![image('a', "1.4"), image('b', "1.3")] },
+            Undo::Action(Box::new(StepAction::KeepPins { service: api(), images: vec![image('a', "1.4")] })),
+        ),
+    ];
+    let hash = plan.hash().expect("no floats");
+    let notes = PlanNotes { frees: vec![text.to_owned()], ..PlanNotes::default() };
+    Event::Planned { plan: Box::new(plan), hash, notes }
 }
 
 /// A plan with every kind of step, undo, check and input.
@@ -239,6 +301,9 @@ fn every_type(text: &str, n: u32) -> Vec<Event> {
             spec: spec(),
             origin: Origin::Run { run: RunId(position) },
         },
+        // Below stands what was added since, in the order in which it was.
+        newer_plan(&text(), n),
+        done(StepOutput::Released { removed: n, stayed: vec![text()] }),
     ]
 }
 

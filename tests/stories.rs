@@ -53,6 +53,8 @@ mod stuck;
 
 #[path = "stories/followed.rs"]
 mod followed;
+#[path = "stories/gone.rs"]
+mod gone;
 #[path = "stories/shapes.rs"]
 mod shapes;
 

@@ -76,10 +76,12 @@ pub enum Room {
     Depends,
     /// In which of the engine's image stores things were last seen.
     Stores,
+    /// The containers of each service as they were last seen.
+    Copies,
 }
 
 impl Room {
-    const ALL: [Room; 8] = [
+    const ALL: [Room; 9] = [
         Room::Specs,
         Room::Images,
         Room::Operations,
@@ -88,6 +90,7 @@ impl Room {
         Room::Pins,
         Room::Depends,
         Room::Stores,
+        Room::Copies,
     ];
 
     fn name(self) -> &'static str {
@@ -100,6 +103,7 @@ impl Room {
             Room::Pins => "pins",
             Room::Depends => "depends",
             Room::Stores => "stores",
+            Room::Copies => "copies",
         }
     }
 }

@@ -30,6 +30,7 @@ pub const STEPS: &[&str] = &[
     "pull_image",
     "protect_image",
     "swap_service",
+    "remove_made",
     "write_pin",
     "restore_pin",
     "signal_proxy",
@@ -217,6 +218,9 @@ impl<E: Engine> HostAgent<E> {
     async fn perform(&self, order: &Order, began: Instant, voice: &Voice<'_>) -> Result<StepOutput, ActError> {
         match &order.action {
             StepAction::SwapService(swap) => self.swap(order, swap, began, *voice).await,
+            StepAction::RemoveMade { service, number, grace_s } => {
+                self.remove_made(order, service, *number, *grace_s, *voice).await
+            }
             StepAction::ProtectImage { service, image } => self.protect(&order.project, service, image, voice).await,
             StepAction::PullImage { service, image, from } => {
                 self.pull_image(&order.project, service, image, from, voice).await
@@ -246,6 +250,7 @@ impl<E: Engine> HostAgent<E> {
     async fn look(&self, order: &Order) -> Result<Observed, ActError> {
         match &order.action {
             StepAction::SwapService(swap) => self.look_at_swap(order, swap).await,
+            StepAction::RemoveMade { service, number, .. } => self.look_at_removed(order, service, *number).await,
             StepAction::ProtectImage { service, image } | StepAction::PullImage { service, image, .. } => {
                 self.is_protected(&order.project, service, image).await
             }
@@ -345,6 +350,7 @@ pub(super) fn step_kind(action: &StepAction) -> &'static str {
         StepAction::ReleasePins { .. } => "release_pins",
         StepAction::KeepPins { .. } => "keep_pins",
         StepAction::SwapService(_) => "swap_service",
+        StepAction::RemoveMade { .. } => "remove_made",
         StepAction::WritePin { .. } => "write_pin",
         StepAction::RestorePin { .. } => "restore_pin",
         StepAction::SignalProxy { .. } => "signal_proxy",

@@ -1,6 +1,9 @@
 //! What the agent knows of its own deeds: open operations, how the last ones ended, and what it recorded of
 //! containers and images. Typed access to the [`Folder`]; labels on containers are only a second witness.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +21,9 @@ pub struct RecordedSpec {
     pub container: Value,
     /// Id of the image it was made from.
     pub image: String,
+    /// Paths of secrets that Compose had copied into it: they went with it, as their content is recorded nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copied: Vec<String>,
 }
 
 /// How the last operation of a service ended.
@@ -50,6 +56,26 @@ impl Ended {
 
 /// Containers remembered of one service: a run makes at most three, and whoever pointed at an older one was made again.
 const FORMER_MAX: usize = 8;
+
+/// The containers of a service as they were last seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copies {
+    /// When that was written down.
+    pub at: Timestamp,
+    /// Each of them.
+    pub copies: Vec<LastSeen>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// Its name.
+    pub name: String,
+    /// Compose's number of it.
+    pub number: u32,
+    /// Name of the record of its settings.
+    pub spec: String,
+}
 
 /// What a pin held before a run changed it. The value stays in this folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,8 +195,8 @@ impl Ledger {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn record(&self, container: &Value, image: &str) -> Result<String, FolderError> {
-        let recorded = RecordedSpec { container: steady(container), image: image.to_owned() };
+    pub fn record(&self, container: &Value, image: &str, copied: &[String]) -> Result<String, FolderError> {
+        let recorded = RecordedSpec { container: steady(container), image: image.to_owned(), copied: copied.to_vec() };
         let id = spec_id(&recorded);
         self.folder.touch(Room::Specs, &id);
         if !self.folder.has(Room::Specs, &id) {
@@ -253,6 +279,50 @@ impl Ledger {
     /// When the file cannot be read.
     pub fn depends(&self, project: &ProjectName, service: &ServiceName) -> Result<Option<String>, FolderError> {
         self.folder.read(Room::Depends, &of_service(project, service))
+    }
+}
+
+impl Ledger {
+    /// Remembers which containers a service had.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_copies(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        copies: &Copies,
+    ) -> Result<(), FolderError> {
+        self.folder.write(Room::Copies, &of_service(project, service), copies)
+    }
+
+    /// Which containers each service of a project had when they were last seen.
+    ///
+    /// # Errors
+    /// When a note cannot be read.
+    pub fn copies(&self, project: &ProjectName) -> Result<BTreeMap<ServiceName, Copies>, FolderError> {
+        let mut out = BTreeMap::new();
+        for name in self.folder.names(Room::Copies)? {
+            let service = name.strip_prefix(project.as_str()).and_then(|rest| rest.strip_prefix('~'));
+            let Some(service) = service.and_then(|s| ServiceName::parse(s).ok()) else { continue };
+            if let Some(copies) = self.folder.read::<Copies>(Room::Copies, &name)? {
+                out.insert(service, copies);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Records of settings that these notes name.
+    ///
+    /// # Errors
+    /// When a note cannot be read.
+    pub fn specs_of_copies(&self) -> Result<BTreeSet<String>, FolderError> {
+        let mut out = BTreeSet::new();
+        for name in self.folder.names(Room::Copies)? {
+            let copies = self.folder.read::<Copies>(Room::Copies, &name)?;
+            out.extend(copies.into_iter().flat_map(|c| c.copies).map(|one| one.spec));
+        }
+        Ok(out)
     }
 }
 
@@ -351,10 +421,10 @@ mod tests {
     fn a_restart_gives_the_same_record_and_another_setting_another() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = ledger(dir.path());
-        let one = ledger.record(&inspect("172.18.0.2", 0, "A=1"), "sha256:i").unwrap();
-        assert_eq!(ledger.record(&inspect("172.18.0.9", 7, "A=1"), "sha256:i").unwrap(), one);
-        assert_ne!(ledger.record(&inspect("172.18.0.2", 0, "A=2"), "sha256:i").unwrap(), one);
-        assert_ne!(ledger.record(&inspect("172.18.0.2", 0, "A=1"), "sha256:j").unwrap(), one);
+        let one = ledger.record(&inspect("172.18.0.2", 0, "A=1"), "sha256:i", &[]).unwrap();
+        assert_eq!(ledger.record(&inspect("172.18.0.9", 7, "A=1"), "sha256:i", &[]).unwrap(), one);
+        assert_ne!(ledger.record(&inspect("172.18.0.2", 0, "A=2"), "sha256:i", &[]).unwrap(), one);
+        assert_ne!(ledger.record(&inspect("172.18.0.2", 0, "A=1"), "sha256:j", &[]).unwrap(), one);
         assert_eq!(ledger.spec(&one).unwrap().unwrap().container["Config"]["Env"][0], "A=1");
     }
 
@@ -362,7 +432,7 @@ mod tests {
     fn a_record_that_is_not_what_was_recorded_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = ledger(dir.path());
-        let id = ledger.record(&inspect("a", 0, "A=1"), "sha256:i").unwrap();
+        let id = ledger.record(&inspect("a", 0, "A=1"), "sha256:i", &[]).unwrap();
         let path = ledger.folder().path(Room::Specs, &id);
         let changed = std::fs::read_to_string(&path).unwrap().replace("A=1", "A=9");
         std::fs::write(&path, changed).unwrap();

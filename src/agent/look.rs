@@ -1,5 +1,6 @@
 //! Eyes of the host's agent: the project as it is, recorded as it is looked at.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::copies::copies;
 use super::engine::Engine;
 use super::follow::ties;
+use super::gone::Gone;
 use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
@@ -36,6 +38,7 @@ impl<E: Engine> HostAgent<E> {
         container: &Value,
         all: &[Value],
         open: &[Operation],
+        gone: Option<&Gone>,
     ) -> Result<ContainerFacts, LookError> {
         let id = raw::id(container);
         let own_op = open.iter().find(|op| {
@@ -71,8 +74,15 @@ impl<E: Engine> HostAgent<E> {
         let others = all.iter().filter(|c| raw::id(c) != id && !halves(c));
         let peers = self.peers(project, others).map_err(other)?;
         let around = Surroundings { peers: &peers, own_container: self.config.own_container.as_deref() };
-        let changes = self.engine.filesystem_changes(id).await.map_err(look_error)?;
-        obstacles.extend(spec::obstacles(container, &image, &changes, around));
+        let changes = match gone {
+            Some(gone) => gone.changes.clone(),
+            None => self.engine.filesystem_changes(id).await.map_err(look_error)?,
+        };
+        obstacles.extend(gone.and_then(|gone| gone.in_the_way.clone()));
+        obstacles.extend(match gone {
+            Some(_) => spec::obstacles_to_make(container, &image, &changes, around),
+            None => spec::obstacles(container, &image, &changes, around),
+        });
         obstacles.extend(self.only_in_files(project, service, container));
         if let Some(op) = own_op {
             obstacles.push(format!(
@@ -88,7 +98,15 @@ impl<E: Engine> HostAgent<E> {
             state: raw::state(container),
             started: raw::started(container),
             restarts: raw::restarts(container),
-            spec: self.record(container, &image, own_op, is_new)?,
+            spec: match gone {
+                Some(gone) => {
+                    SpecRef { id: gone.spec.clone(), mac: self.mac_of_settings(&spec::settings(container, &image)) }
+                }
+                None => {
+                    let copied = spec::copied_files(container, &changes);
+                    self.record(container, &image, own_op, is_new, &copied)?
+                }
+            },
             published: raw::published(container),
             has_check: raw::check_command(container).is_some(),
             obstacles,
@@ -151,6 +169,7 @@ impl<E: Engine> HostAgent<E> {
         image: &Value,
         op: Option<&Operation>,
         is_new: bool,
+        copied: &[String],
     ) -> Result<SpecRef, LookError> {
         let mut steady = container.clone();
         if let Some(op) = op.filter(|op| is_new || op.old.id == raw::id(container)) {
@@ -162,8 +181,63 @@ impl<E: Engine> HostAgent<E> {
                 map.insert("Name".to_owned(), Value::from(format!("/{}", op.name)));
             }
         }
-        let id = self.ledger.record(&steady, raw::image(container)).map_err(other)?;
+        let id = self.ledger.record(&steady, raw::image(container), copied).map_err(other)?;
         Ok(SpecRef { id, mac: self.mac_of_settings(&spec::settings(&steady, image)) })
+    }
+}
+
+impl<E: Engine> HostAgent<E> {
+    /// The project as it is, and with what is gone put in.
+    async fn look_at(&self, project: &ProjectName, gone: &[Gone]) -> Result<StackFacts, LookError> {
+        self.allowed(project)?;
+        let engine = self.engine.facts().await.map_err(look_error)?;
+        let mut all = self.containers(project).await.map_err(look_error)?;
+        let open = self.ledger.open().map_err(other)?;
+        self.store_is(engine.store);
+        let switched = self.project_in(project, !all.is_empty(), engine.store);
+        let is_there = |service: &ServiceName, number: Option<u32>, all: &[Value]| {
+            copies(all, service).into_iter().any(|c| number.is_none_or(|n| n == raw::number(c)))
+        };
+        let service_of = |c: &Value| raw::label(c, raw::SERVICE).and_then(|s| ServiceName::parse(s).ok());
+        // It may have come back since it was found gone.
+        let back = gone.iter().filter_map(|g| service_of(&g.container)).any(|service| is_there(&service, None, &all));
+        let gone = if back { &[] } else { gone };
+        let noted = self.ledger.copies(project).map_err(other)?;
+        let mut facts = StackFacts {
+            engine,
+            services: Default::default(),
+            free_bytes: self.engine.free_bytes().await,
+            switched,
+            meddlers: self.meddlers(&all).await.map_err(look_error)?,
+            gone: self.gone_names(&noted, |service, number| is_there(service, Some(number), &all)),
+        };
+        all.extend(gone.iter().map(|g| g.container.clone()));
+        let mut made: BTreeMap<ServiceName, Vec<Timestamp>> = BTreeMap::new();
+        for container in &all {
+            let Some(service) = service_of(container) else { continue };
+            if raw::label(container, raw::ONEOFF) == Some("True") {
+                continue;
+            }
+            let gone = gone.iter().find(|g| raw::id(&g.container) == raw::id(container));
+            let one = self.facts_of(project, &service, container, &all, &open, gone).await?;
+            // What was never started was never in use.
+            if gone.is_none() && one.started.is_some() {
+                made.entry(service.clone()).or_default().extend(raw::created(container));
+            }
+            let of_service: &mut ServiceFacts = facts.services.entry(service).or_default();
+            of_service.containers.push(one);
+            of_service.containers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
+        }
+        // Between the moves of a swap what stands there is neither of its ends.
+        let under_way = |service: &ServiceName| open.iter().any(|op| op.project == *project && op.service == *service);
+        for (service, created) in made.iter().filter(|(service, _)| !under_way(service)) {
+            let seen: Vec<&ContainerFacts> =
+                facts.services[service].containers.iter().filter(|c| c.started.is_some()).collect();
+            if self.note_copies(project, service, &seen, created.iter().max().copied(), noted.get(service))? {
+                facts.gone.remove(service);
+            }
+        }
+        Ok(facts)
     }
 }
 
@@ -182,32 +256,12 @@ fn unknown_image(container: &Value) -> Handles {
 #[async_trait::async_trait]
 impl<E: Engine> Inspect for HostAgent<E> {
     async fn stack(&self, project: &ProjectName) -> Result<StackFacts, LookError> {
+        self.look_at(project, &[]).await
+    }
+
+    async fn as_recorded(&self, project: &ProjectName, service: &ServiceName) -> Result<StackFacts, LookError> {
         self.allowed(project)?;
-        let engine = self.engine.facts().await.map_err(look_error)?;
-        let all = self.containers(project).await.map_err(look_error)?;
-        let open = self.ledger.open().map_err(other)?;
-        self.store_is(engine.store);
-        let switched = self.project_in(project, !all.is_empty(), engine.store);
-        let mut facts = StackFacts {
-            engine,
-            services: Default::default(),
-            free_bytes: self.engine.free_bytes().await,
-            switched,
-            meddlers: self.meddlers(&all).await.map_err(look_error)?,
-        };
-        for container in &all {
-            let Some(service) = raw::label(container, raw::SERVICE).and_then(|s| ServiceName::parse(s).ok()) else {
-                continue;
-            };
-            if raw::label(container, raw::ONEOFF) == Some("True") {
-                continue;
-            }
-            let one = self.facts_of(project, &service, container, &all, &open).await?;
-            let of_service: &mut ServiceFacts = facts.services.entry(service).or_default();
-            of_service.containers.push(one);
-            of_service.containers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
-        }
-        Ok(facts)
+        self.look_at(project, &self.gone(project, service).await?).await
     }
 
     async fn find_image(&self, wanted: &Handles) -> Result<ImageFound, LookError> {

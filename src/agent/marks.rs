@@ -20,6 +20,8 @@ const RESTART: &str = "io.sternway.restart";
 const POLICY: &str = "io.sternway.policy";
 const ORDER: &str = "io.sternway.order";
 const START_FIRST: &str = "start-first";
+/// Instead of an order: nothing stood there before.
+const MADE: &str = "made";
 const MAC: &str = "io.sternway.mac";
 /// On the created, never started containers that keep an image from being pruned.
 pub(super) const PIN: &str = "io.sternway.pin";
@@ -43,6 +45,8 @@ pub(super) struct Mark {
     pub(super) new_policy: Value,
     /// Whether the old one went on serving meanwhile.
     pub(super) start_first: bool,
+    /// Whether there was no container before: `replaces` is one that was gone by then.
+    pub(super) made: bool,
 }
 
 /// What the labels of a container are.
@@ -67,10 +71,18 @@ pub(super) fn of_swap(op: &Operation, seal: impl Fn(&str) -> String) -> Map<Stri
         (NAME.to_owned(), op.name.clone()),
         (RESTART.to_owned(), op.old.policy.to_string()),
         (POLICY.to_owned(), op.new_policy.to_string()),
-        (ORDER.to_owned(), if op.start_first.is_some() { START_FIRST } else { "stop-first" }.to_owned()),
+        (ORDER.to_owned(), order_of(op).to_owned()),
     ]);
     labels.insert(MAC.to_owned(), seal(&sealed_text(&labels, op.project.as_str(), op.service.as_str())));
     labels.into_iter().map(|(k, v)| (k, json!(v))).collect()
+}
+
+fn order_of(op: &Operation) -> &'static str {
+    match &op.start_first {
+        _ if op.missing => MADE,
+        Some(_) => START_FIRST,
+        None => "stop-first",
+    }
 }
 
 /// Labels for the container that keeps an image.
@@ -111,8 +123,8 @@ pub(super) fn read(inspect: &Value, valid: impl Fn(&str, &str) -> bool) -> Marke
     match (RunId::parse(&take(RUN)), policy(RESTART), policy(POLICY)) {
         (Ok(run), Some(old_policy), Some(new_policy)) => {
             let (op, replaces, name) = (take(OP), take(REPLACES), take(NAME));
-            let start_first = take(ORDER) == START_FIRST;
-            Marked::Swap(Mark { op, run, replaces, name, old_policy, new_policy, start_first })
+            let (start_first, made) = (take(ORDER) == START_FIRST, take(ORDER) == MADE);
+            Marked::Swap(Mark { op, run, replaces, name, old_policy, new_policy, start_first, made })
         }
         _ => forged(&labels),
     }

@@ -18,6 +18,7 @@ pub mod fault;
 pub mod fingerprint;
 pub mod folder;
 mod follow;
+mod gone;
 pub mod host;
 mod images;
 pub mod keep;
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod ledger;
 pub mod login;
 mod look;
+mod make;
 mod marks;
 mod meddlers;
 mod operate;
@@ -133,6 +135,8 @@ pub enum ContainerState {
     Exited,
     /// The engine could not remove it.
     Dead,
+    /// It was there and is gone; only [`Inspect::as_recorded`] tells of such ones.
+    Missing,
 }
 
 /// One container of a service.
@@ -192,6 +196,9 @@ pub struct StackFacts {
     pub switched: Option<StoreSwitched>,
     /// Containers on this host that update or restart others by themselves: a few words each.
     pub meddlers: Vec<Meddler>,
+    /// Names of containers that were there when the service's were made last, and are gone: removed or scaled down,
+    /// which look the same. Services without any container are among them.
+    pub gone: BTreeMap<ServiceName, Vec<String>>,
 }
 
 /// A container that changes others by itself, and so could undo a rollback or disturb its proof.
@@ -297,6 +304,13 @@ pub enum LookError {
 pub trait Inspect: Send + Sync + 'static {
     /// The project as it is.
     async fn stack(&self, project: &ProjectName) -> Result<StackFacts, LookError>;
+
+    /// The project with the containers of one service that has none put in as they were last recorded, in state
+    /// [`ContainerState::Missing`]. What it has none of on record stays out.
+    async fn as_recorded(&self, project: &ProjectName, service: &ServiceName) -> Result<StackFacts, LookError> {
+        let _ = service;
+        self.stack(project).await
+    }
 
     /// Whether an image is here: by id, digest, and at last by fingerprint over the local images.
     async fn find_image(&self, wanted: &Handles) -> Result<ImageFound, LookError>;

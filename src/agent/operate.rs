@@ -61,7 +61,7 @@ impl<E: Engine> HostAgent<E> {
                 Move::Done(end) => return self.close(way, &end),
                 Move::Alarm(what) => return Err(self.alarm(&way.op, &seen, &what)),
                 Move::Decide(phase) => self.decide(&mut way.op, phase),
-                step => match self.make(&mut way, &step, &mut started_ms).await {
+                step => match self.make_move(&mut way, &step, &mut started_ms).await {
                     Ok(()) => {}
                     Err(e @ (EngineError::Unreachable(_) | EngineError::NoAnswer(_))) => {
                         self.wait_for(&way.op, &e, &mut waited).await?;
@@ -112,7 +112,7 @@ impl<E: Engine> HostAgent<E> {
         matches!(self.read_marks(found), Marked::Swap(mark) if mark.op == op.op)
     }
 
-    async fn make(&self, way: &mut Way<'_>, step: &Move, started_ms: &mut Option<u64>) -> Result<(), EngineError> {
+    async fn make_move(&self, way: &mut Way<'_>, step: &Move, started_ms: &mut Option<u64>) -> Result<(), EngineError> {
         let op = &way.op;
         let id = |which: Which| match which {
             Which::Old => op.old.id.clone(),
@@ -254,6 +254,11 @@ impl<E: Engine> HostAgent<E> {
         if refusals < REFUSALS_MAX {
             return Ok(());
         }
+        // Where nothing stood before there is a way back from everything, too; the tries were for a look at who is in the way.
+        if op.missing && !matches!(op.phase, Phase::Back { .. }) {
+            self.decide(op, Phase::Back { why: format!("{what}: {error}"), cut: true });
+            return Ok(());
+        }
         let state = match &op.phase {
             Phase::Back { why, .. } => format!("going back because {why}"),
             _ => "the new container was proven".to_owned(),
@@ -331,6 +336,7 @@ impl<E: Engine> HostAgent<E> {
 fn put_back(op: &Operation, taken: &Taken) -> String {
     let Phase::Back { why, cut } = &op.phase else { return "it was put back".to_owned() };
     let how = match (cut, op.old.ran, &taken.old_proof) {
+        _ if op.missing => format!("the new container was removed, and {} has none again, as before", op.service),
         (false, ..) => "the old container was not touched".to_owned(),
         (true, true, None) if op.start_first.is_some() => "the old container served all the while".to_owned(),
         (true, false, _) if op.orphaned => {

@@ -5,6 +5,8 @@
 //! function, so what was tested in one is so in all (docker-facts section 6). Must never: remove a container
 //! that is not the operation's own, or guess when a foreign hand has moved things.
 
+mod making;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -55,6 +57,9 @@ pub struct Operation {
     /// The old one points at a container that is gone, so that it cannot be started again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub orphaned: bool,
+    /// There is no old one: `old` is what was recorded of the container that is gone, and fully old means none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
     /// What has been decided.
     pub phase: Phase,
 }
@@ -224,6 +229,9 @@ const OLD_STARTS_MAX: u8 = 2;
 
 /// Names the next move.
 pub fn next(op: &Operation, seen: &Seen, taken: &Taken) -> Move {
+    if op.missing {
+        return making::next(op, seen, taken);
+    }
     if seen.old.is_none() && seen.new.is_none() {
         return match &seen.stranger {
             Some(_) => Move::Done(End::Overtaken),

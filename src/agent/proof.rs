@@ -116,6 +116,7 @@ impl ProofCounter {
             ContainerState::Exited => return Some(format!("it ended{}", code(seen))),
             ContainerState::Paused => return Some("somebody paused it".to_owned()),
             ContainerState::Dead => return Some("it is dead".to_owned()),
+            ContainerState::Missing => return Some("it is gone".to_owned()),
         }
         if seen.unhealthy {
             return Some("Docker's own check of it says unhealthy".to_owned());

@@ -17,6 +17,9 @@ pub(super) const ONEOFF: &str = "com.docker.compose.oneoff";
 /// Compose's label for the order of services.
 pub(super) const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
+/// What stands for the state of a recorded container that is there no more; no engine has such a word.
+pub(super) const MISSING: &str = "missing";
+
 fn at<'a>(inspect: &'a Value, path: &[&str]) -> &'a Value {
     path.iter().fold(inspect, |v, key| v.get(*key).unwrap_or(&Value::Null))
 }
@@ -101,6 +104,11 @@ pub(super) fn started(inspect: &Value) -> Option<Timestamp> {
     (at.as_second() > 0).then_some(at)
 }
 
+/// When it was made.
+pub(super) fn created(inspect: &Value) -> Option<Timestamp> {
+    text(inspect, &["Created"]).parse().ok()
+}
+
 /// Docker's own health verdict, empty when there is no check.
 pub(super) fn health(inspect: &Value) -> &str {
     text(inspect, &["State", "Health", "Status"])
@@ -114,6 +122,7 @@ pub(super) fn state(inspect: &Value) -> ContainerState {
         "restarting" => ContainerState::Restarting,
         "paused" => ContainerState::Paused,
         "dead" | "removing" => ContainerState::Dead,
+        MISSING => ContainerState::Missing,
         "" if at(inspect, &["State", "Running"]).as_bool() == Some(true) => ContainerState::Running,
         _ => ContainerState::Exited,
     }
@@ -126,7 +135,7 @@ pub(super) fn seat(inspect: &Value) -> Seat {
         ContainerState::Created => Life::Created,
         ContainerState::Running | ContainerState::Restarting => Life::Up,
         ContainerState::Paused => Life::Paused,
-        ContainerState::Exited | ContainerState::Dead => {
+        ContainerState::Exited | ContainerState::Dead | ContainerState::Missing => {
             Life::Ended(at(inspect, &["State", "ExitCode"]).as_i64().unwrap_or_default())
         }
     };

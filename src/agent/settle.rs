@@ -128,7 +128,9 @@ impl<E: Engine> HostAgent<E> {
         old: Option<&Value>,
         all: &[Value],
     ) -> Result<Option<Operation>, ActError> {
-        let Some(old) = old else { return Ok(None) };
+        let Some(old) = old else {
+            return Ok(one.mark.made.then(|| self.unfinished_make(order, one)));
+        };
         let new_id = raw::id(one.container).to_owned();
         let Some(wanted) = self.fingerprint_of(raw::image(one.container)).await.map_err(uncertain)? else {
             return Ok(None);
@@ -168,8 +170,21 @@ impl<E: Engine> HostAgent<E> {
             start_first: one.mark.start_first.then(|| swap.and_then(|s| s.start_first.clone()).unwrap_or(UNTOLD)),
             late: Vec::new(),
             orphaned,
+            missing: false,
             phase,
         }))
+    }
+
+    /// A container that was being made where there was none, and has not got its name yet: it goes again. How it would
+    /// have to be proven is not known any more.
+    fn unfinished_make(&self, order: &Order, one: &Found<'_>) -> Operation {
+        let why = "it was interrupted, and the ledger knows nothing of it".to_owned();
+        let number = matches!(&order.action, StepAction::SwapService(swap) if swap.number.is_some());
+        Operation {
+            number: number.then(|| raw::number(one.container)),
+            phase: Phase::Back { why, cut: true },
+            ..self.made(order, &one.service, one.container, &one.mark)
+        }
     }
 
     fn alarm_of(&self, one: &Found<'_>) -> ActError {
@@ -223,6 +238,7 @@ fn rule_of(order: &Order, service: &ServiceName, number: Option<u32>) -> Option<
         | StepAction::ProtectImage { .. }
         | StepAction::ReleasePins { .. }
         | StepAction::KeepPins { .. }
+        | StepAction::RemoveMade { .. }
         | StepAction::WritePin { .. }
         | StepAction::RestorePin { .. }
         | StepAction::SignalProxy { .. }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::copies::{is_of, the_one};
+use super::copies::{copies, is_of, the_one};
 use super::engine::{Engine, EngineError};
 use super::follow::is_there;
 use super::host::{HostAgent, before_acting};
@@ -24,7 +24,14 @@ use crate::domain::release::Handles;
 /// Random digits of an operation's name: in container names, so few, and unique on one host, so enough.
 const OP_BYTES: usize = 6;
 
-fn refused(why: impl std::fmt::Display) -> ActError {
+/// A name for an operation.
+pub(super) fn new_op() -> Result<String, ActError> {
+    let mut random = [0; OP_BYTES];
+    getrandom::fill(&mut random).map_err(|e| refused(format!("no random numbers: {e}")))?;
+    Ok(hex::encode(random))
+}
+
+pub(super) fn refused(why: impl std::fmt::Display) -> ActError {
     ActError::Refused(format!("{why}; nothing was done"))
 }
 
@@ -38,6 +45,10 @@ impl<E: Engine> HostAgent<E> {
         voice: Voice<'_>,
     ) -> Result<StepOutput, ActError> {
         let all = self.containers(&order.project).await.map_err(before_acting)?;
+        if swap.missing && copies(&all, &swap.service).iter().all(|c| swap.number.is_some_and(|n| n != raw::number(c)))
+        {
+            return self.make(order, swap, &all, began, voice).await;
+        }
         let present = the_one(&all, &swap.service, swap.number).map_err(refused)?;
         let runs = self.fingerprint_of(raw::image(present)).await.map_err(before_acting)?;
         let others = all.iter().filter(|c| raw::id(c) != raw::id(present));
@@ -46,6 +57,24 @@ impl<E: Engine> HostAgent<E> {
             return self.already(order, swap, present, &voice).await;
         }
         self.is_the_planned_one(swap, present, runs.as_ref())?;
+        let (target, api) = self.ready(swap, voice).await?;
+        self.can_be_swapped(swap, present, &peers).await?;
+        let mut op = self.operation(order, swap, present, &peers)?;
+        let mut wanted = self.new_container(swap, present, &target, &peers, api, &mut op).await?;
+        if let Some(start_first) = &swap.start_first {
+            let alone = spec::alone(present, &peers);
+            if !alone.is_empty() {
+                let why = format!("no second {} can run beside the first: {}", swap.service, alone.join("; "));
+                return Err(refused(why));
+            }
+            op.late = wanted.hide_from(&networks_of(&all, start_first));
+        }
+        self.make_and_run(op, &wanted, &target, began, voice).await
+    }
+
+    /// What is slow or doubtful and concerns no container: the image, its platform, room on the disk. Gives the image and
+    /// the engine's API.
+    pub(super) async fn ready(&self, swap: &Swap, voice: Voice<'_>) -> Result<(Image, (u32, u32)), ActError> {
         voice.say("checking the image");
         let target = self.target_image(&swap.to).await?;
         let facts = self.engine.facts().await.map_err(before_acting)?;
@@ -63,20 +92,21 @@ impl<E: Engine> HostAgent<E> {
             );
             return Err(refused(why));
         }
-        self.can_be_swapped(swap, present, &peers).await?;
-        let mut op = self.operation(order, swap, present, &peers)?;
-        let mut wanted = self.new_container(swap, present, &target, &peers, api(&facts.api), &mut op).await?;
-        if let Some(start_first) = &swap.start_first {
-            let alone = spec::alone(present, &peers);
-            if !alone.is_empty() {
-                let why = format!("no second {} can run beside the first: {}", swap.service, alone.join("; "));
-                return Err(refused(why));
-            }
-            op.late = wanted.hide_from(&networks_of(&all, start_first));
-        }
+        Ok((target, api(&facts.api)))
+    }
+
+    /// Writes the operation down, makes the new container and runs it all to its end.
+    pub(super) async fn make_and_run(
+        &self,
+        mut op: Operation,
+        wanted: &NewContainer,
+        target: &Image,
+        began: Instant,
+        voice: Voice<'_>,
+    ) -> Result<StepOutput, ActError> {
         self.ledger.keep(&op).map_err(refused)?;
         voice.say("making the new container");
-        if let Err(why) = self.prepare(&mut op, &wanted, &target).await {
+        if let Err(why) = self.prepare(&mut op, wanted, target).await {
             op.phase = Phase::Back { why, cut: false };
         }
         let way = Way { op, taken: Taken::default(), began: Some(began), voice };
@@ -93,7 +123,9 @@ impl<E: Engine> HostAgent<E> {
             let connected = self.engine.connect(network, &id, endpoint).await;
             connected.map_err(|e| format!("the new container could not be connected to {network}: {e}"))?;
         }
-        self.carry_copied(op, &id).await?;
+        if !op.missing {
+            self.carry_copied(op, &id).await?;
+        }
         let created = self.engine.inspect(&id).await.map_err(made)?;
         let created = created.ok_or_else(|| "the new container was removed by somebody".to_owned())?;
         let differs = spec::matches(&created, &target.inspect, wanted);
@@ -106,6 +138,11 @@ impl<E: Engine> HostAgent<E> {
 
     /// The container and image that were planned, and no others: an approval is for one plan.
     fn is_the_planned_one(&self, swap: &Swap, present: &Value, runs: Option<&Fingerprint>) -> Result<(), ActError> {
+        if swap.missing {
+            let why =
+                format!("{} has a container again ({}): somebody made one meanwhile", swap.service, raw::name(present));
+            return Err(refused(why));
+        }
         if swap.replaces.as_deref().is_some_and(|planned| planned != raw::id(present)) {
             let why = format!("{} has another container than the one planned for: somebody deployed", swap.service);
             return Err(refused(why));
@@ -146,8 +183,6 @@ impl<E: Engine> HostAgent<E> {
     }
 
     fn operation(&self, order: &Order, swap: &Swap, present: &Value, peers: &[Peer]) -> Result<Operation, ActError> {
-        let mut random = [0; OP_BYTES];
-        getrandom::fill(&mut random).map_err(|e| refused(format!("no random numbers: {e}")))?;
         let orphaned = spec::hosts(present, peers).is_none();
         let old = OldContainer {
             id: raw::id(present).to_owned(),
@@ -155,7 +190,7 @@ impl<E: Engine> HostAgent<E> {
             ran: !orphaned && matches!(raw::seat(present).life, Life::Up | Life::Paused),
         };
         Ok(Operation {
-            op: hex::encode(random),
+            op: new_op()?,
             run: order.run,
             target: order.target.clone(),
             token: order.token,
@@ -172,6 +207,7 @@ impl<E: Engine> HostAgent<E> {
             start_first: swap.start_first.clone(),
             late: Vec::new(),
             orphaned,
+            missing: false,
             phase: Phase::Preparing,
         })
     }
@@ -236,7 +272,7 @@ impl<E: Engine> HostAgent<E> {
     }
 
     /// A recorded container and its image, if they are still what the plan was made with.
-    async fn recorded(&self, wanted: &SpecRef) -> Result<(Value, Value), ActError> {
+    pub(super) async fn recorded(&self, wanted: &SpecRef) -> Result<(Value, Value), ActError> {
         let gone =
             || refused("the recorded settings are not in the agent's folder any more. Roll back with today's settings");
         let recorded = self.ledger.spec(&wanted.id).map_err(refused)?.ok_or_else(gone)?;
@@ -249,7 +285,7 @@ impl<E: Engine> HostAgent<E> {
 
     /// The compose labels recorded with the target, when nothing but the image changed since: then the next `up`
     /// finds nothing to do (decision 22). A record that is gone costs one more recreate, nothing else.
-    async fn labels_if_equal(
+    pub(super) async fn labels_if_equal(
         &self,
         recorded: &SpecRef,
         today: &Value,
@@ -305,7 +341,7 @@ impl<E: Engine> HostAgent<E> {
         let ended = self.ledger.ended(&order.project, &swap.service, swap.number).map_err(refused)?;
         let of_this_run = ended.filter(|e| e.run == order.run && e.back.is_none() && e.new.as_deref() == Some(id));
         let proven = self.prove(id, &swap.to.fingerprint, &swap.health, voice).await.map_err(uncertain)?;
-        let from_before = swap.replaces.is_none() && of_this_run.is_none();
+        let from_before = swap.replaces.is_none() && !swap.missing && of_this_run.is_none();
         Ok(match proven {
             Ok(proof) => Ok((proof, of_this_run)),
             Err(_) if from_before => {
@@ -361,7 +397,7 @@ fn nameless(mut settings: Value, name: &str) -> Value {
 
 /// The restart policy a container is made with: none until it is proven. One that never restarts keeps its own way of
 /// saying so, which no later change could give back.
-fn until_commit(policy: &Value) -> Value {
+pub(super) fn until_commit(policy: &Value) -> Value {
     if is_no(policy) { policy.clone() } else { no_restart() }
 }
 

@@ -24,8 +24,9 @@ impl<E: Engine> HostAgent<E> {
         let folder = self.ledger.folder();
         let mut unneeded: Vec<(Room, String)> = Vec::new();
         let mut images = BTreeSet::new();
+        let noted = self.ledger.specs_of_copies()?;
         for name in folder.names(Room::Specs)? {
-            if !specs.contains(&name) {
+            if !specs.contains(&name) && !noted.contains(&name) {
                 unneeded.push((Room::Specs, name));
             } else if let Ok(Some(spec)) = self.ledger.spec(&name) {
                 images.insert(of_image(&spec.image));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Core;
 use super::core::cannot_read;
 use super::intake::{named_run, stack_for};
-use crate::agent::ImageFound;
+use crate::agent::{ImageFound, ServiceFacts};
 use crate::command::Query;
 use crate::command::{Request, Value, closest};
 use crate::domain::card::Card;
@@ -71,7 +71,12 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
                 seen.insert(release.id, one);
             }
             let keep = usize::try_from(core.config.sternway.keep_releases).unwrap_or(usize::MAX);
-            Ok(report::releases(&target, &word.service, &history, &report::Disk { seen, keep }, now))
+            // Without an answer nothing is said of containers.
+            let none_there = host.inspect.stack(&stack.project).await.is_ok_and(|facts| {
+                facts.gone.contains_key(&word.service) && !facts.services.contains_key(&word.service)
+            });
+            let disk = report::Disk { seen, keep, none_there };
+            Ok(report::releases(&target, &word.service, &history, &disk, now))
         }
         Query::Status => {
             let stack = stack_for(core, invocation, None)?;
@@ -90,8 +95,16 @@ pub async fn answer(core: &Core, invocation: &Invocation, query: Query, request:
                     _ => None,
                 };
                 let history = core.log.history(&target, name).map_err(|e| cannot_read(&e))?;
-                services.push(report::ServiceStatus { name: name.clone(), facts: service.clone(), health, history });
+                let gone = facts.gone.get(name).cloned().unwrap_or_default();
+                let (name, facts) = (name.clone(), service.clone());
+                services.push(report::ServiceStatus { name, facts, health, history, gone });
             }
+            for (name, gone) in facts.gone.iter().filter(|(name, _)| !facts.services.contains_key(*name)) {
+                let history = core.log.history(&target, name).map_err(|e| cannot_read(&e))?;
+                let (name, facts, gone) = (name.clone(), ServiceFacts::default(), gone.clone());
+                services.push(report::ServiceStatus { name, facts, health: None, history, gone });
+            }
+            services.sort_by(|a, b| a.name.cmp(&b.name));
             let trouble = core.log.trouble();
             let card = report::status(&target, &facts.engine, &services, holder.as_ref(), trouble.as_deref(), now);
             Ok(report::with_alarm(card, facts.switched))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Core, Host};
-use crate::agent::{ContainerFacts, ContainerState, ServiceFacts};
+use crate::agent::{self, ContainerFacts, ContainerState, ServiceFacts};
 use crate::clock::closed;
 use crate::config::stack::Stack;
 use crate::domain::event::{Event, Subject};
@@ -145,7 +145,7 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
         }
     };
     if let Ok(mut services) = core.services.lock() {
-        services.insert(stack.name.clone(), facts.services.keys().cloned().collect());
+        services.insert(stack.name.clone(), facts.services.keys().chain(facts.gone.keys()).cloned().collect());
     }
     // While a run holds the stack what is seen there is its doing, half done; its own records tell it. Asked again: one
     // may have begun while we looked.
@@ -179,8 +179,11 @@ pub async fn look(core: &Core, host: &Host, stack: &Stack, good: &mut BTreeMap<S
         if let Err(error) = host.act.keep(&stack.project, service, &current.handles).await {
             tracing::warn!(%service, release = %current.id, %error, "its image could not be kept from pruning");
         }
-        if current.proven.is_none() && container.state == ContainerState::Running {
-            unproven |= !prove(core, host, stack, service, container, current.id, good).await;
+        // Of a mixture another release may have answered.
+        let alone = agent::running(facts) == Some(&current.handles.fingerprint);
+        if current.proven.is_none() && alone && facts.containers.iter().all(|c| c.state == ContainerState::Running) {
+            let proven = prove(core, host, stack, service, (container, &facts.containers), current.id, good).await;
+            unproven |= !proven;
         }
     }
     unproven
@@ -266,13 +269,13 @@ async fn write(core: &Core, target: &Target, service: &ServiceName, event: Event
     }
 }
 
-/// Asks a release's health once; with the count that its rule wants, in a row and of the same container, it is proven.
+/// Asks a release's health once; with the count that its rule wants, in a row and of the same containers, it is proven.
 async fn prove(
     core: &Core,
     host: &Host,
     stack: &Stack,
     service: &ServiceName,
-    container: &ContainerFacts,
+    (container, copies): (&ContainerFacts, &[ContainerFacts]),
     release: ReleaseId,
     good: &mut BTreeMap<ServiceName, (String, u32)>,
 ) -> bool {
@@ -280,7 +283,8 @@ async fn prove(
     if rule.check == HealthCheck::Weak {
         return true; // never proven: that it runs proves nothing
     }
-    let incarnation = format!("{}/{}", container.id, container.restarts);
+    let incarnation: Vec<String> = copies.iter().map(|c| format!("{}/{}", c.id, c.restarts)).collect();
+    let incarnation = incarnation.join(" ");
     let entry = good.entry(service.clone()).or_default();
     if entry.0 != incarnation {
         *entry = (incarnation, 0);

@@ -118,6 +118,10 @@ pub struct Swap {
     /// The image stays (`from` is `to`): it is made again because the container that it points at was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<Follows>,
+    /// There is no container now, though there was one: it is made from the settings in `spec`. What takes it back is
+    /// [`StepAction::RemoveMade`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 /// Whose container another one points at, and for what. The pointer is an id, so that whoever points has to be made
@@ -210,6 +214,16 @@ pub enum StepAction {
     },
     /// Recreate the service's container with another image, prove it, or put the old one back.
     SwapService(Box<Swap>),
+    /// Take away again the container that `SwapService` of this run made where there was none. Never another one.
+    RemoveMade {
+        /// The service.
+        service: ServiceName,
+        /// Compose's number of the container, where the service has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u32>,
+        /// Seconds it gets to stop by itself.
+        grace_s: u32,
+    },
     /// Write the image reference into the project's pin file (decision 23).
     WritePin {
         /// The service it is for.

@@ -32,6 +32,8 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
                 if a.service == n.service && a.number == n.number =>
             {
                 let service = &a.service;
+                say(a.missing && !n.missing, format!("{service} has a container again"));
+                say(!a.missing && n.missing, format!("{service} has no container any more"));
                 let images = a.from.fingerprint != n.from.fingerprint;
                 say(
                     images,
@@ -43,7 +45,10 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
                         a.from.fingerprint.short()
                     ),
                 );
-                say(a.replaces != n.replaces && !images, format!("{service}'s container was replaced by another one"));
+                say(
+                    a.replaces != n.replaces && !images && a.missing == n.missing,
+                    format!("{service}'s container was replaced by another one"),
+                );
                 say(
                     a.to != n.to,
                     format!("the image to go to is now {} ({})", visible(&n.to.reference), n.to.fingerprint.short()),

@@ -3,7 +3,7 @@
 
 use crate::agent::{ContainerFacts, ContainerState, Meddling, StackFacts};
 use crate::domain::names::ServiceName;
-use crate::domain::plan::{HealthCheck, HealthRule, ImageChoice, Settings, Swap};
+use crate::domain::plan::{HealthCheck, HealthRule, ImageChoice, Settings, StepAction, Swap};
 use crate::domain::release::History;
 use crate::domain::text::visible;
 use crate::domain::trouble::{Trouble, TroubleKind};
@@ -73,13 +73,15 @@ pub fn representative<'c>(copies: &'c [ContainerFacts], history: &History) -> Op
 }
 
 /// The containers that do not run the image yet, each with its swap and what takes it back, in order.
+///
+/// One that is gone is made, and taken back by its removal.
 pub(super) fn swaps(
     ask: &Ask,
     rules: &ServiceRules,
     facts: &StackFacts,
     chosen: &Chosen,
     to: &ImageChoice,
-) -> Result<Vec<(Swap, Swap)>, Trouble> {
+) -> Result<Vec<(Swap, StepAction)>, Trouble> {
     let service = &ask.service;
     let scaled = chosen.copies.len() > 1;
     let refuse = |why: String| Trouble::new(TroubleKind::Unavailable, why).say("Nothing was touched.");
@@ -102,7 +104,8 @@ pub(super) fn swaps(
             return Err(refuse(why).try_this("/status"));
         }
     }
-    let todo = chosen.copies.iter().filter(|c| c.image.fingerprint != to.fingerprint);
+    let is_gone = |c: &ContainerFacts| c.state == ContainerState::Missing;
+    let todo = chosen.copies.iter().filter(|c| c.image.fingerprint != to.fingerprint || is_gone(c));
     Ok(todo
         .map(|container| {
             let from = ImageChoice {
@@ -112,7 +115,7 @@ pub(super) fn swaps(
             };
             let swap = Swap {
                 service: service.clone(),
-                replaces: Some(container.id.clone()),
+                replaces: Some(container.id.clone()).filter(|_| !is_gone(container)),
                 from: from.clone(),
                 to: to.clone(),
                 settings: ask.settings,
@@ -126,7 +129,12 @@ pub(super) fn swaps(
                 number: scaled.then_some(container.number),
                 start_first: rules.start_first.clone(),
                 follows: None,
+                missing: is_gone(container),
             };
+            if swap.missing {
+                let (service, number, grace_s) = (service.clone(), swap.number, swap.grace_s);
+                return (swap, StepAction::RemoveMade { service, number, grace_s });
+            }
             // Going back means as it was, and it may not have been well: what is proven then is that the very image runs
             // and does not restart. Asking a bad release for its health would leave the run stuck half-way instead.
             let as_it_was = HealthRule { check: HealthCheck::Weak, ..rules.health.clone() };
@@ -140,9 +148,32 @@ pub(super) fn swaps(
                 target_spec: None,
                 ..swap.clone()
             };
-            (swap, swap_back)
+            (swap, StepAction::SwapService(Box::new(swap_back)))
         })
         .collect())
+}
+
+/// What has to be known of containers that should be there, or were.
+fn out_of_missing(chosen: &Chosen, facts: &StackFacts, service: &ServiceName, say: &mut impl FnMut(String)) {
+    let Some(gone) = facts.gone.get(service) else { return };
+    let names: Vec<String> = gone.iter().map(|name| visible(name)).collect();
+    let (names, several) = (names.join(" and "), gone.len() > 1);
+    say(match &chosen.missing {
+        Some(missing) => format!(
+            "no container now: {} made from the settings recorded with {} at {}",
+            if several { format!("{} are", chosen.copies.len()) } else { "one is".to_owned() },
+            missing.release,
+            missing.recorded.strftime("%Y-%m-%d %H:%M UTC")
+        ),
+        None => format!(
+            "{names} {} gone, scaled away or removed, which look the same, and {} not made again. If {} should be there: \
+             docker compose up -d --no-deps --no-recreate --scale {service}={} {service}",
+            if several { "are" } else { "is" },
+            if several { "are" } else { "is" },
+            if several { "they" } else { "it" },
+            chosen.copies.len() + gone.len()
+        ),
+    });
 }
 
 /// What proves this very container. An address that several share, or that the old one answers at while the new one is
@@ -213,7 +244,11 @@ pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chos
         if container.state == ContainerState::Paused {
             say(format!("{} is paused: stopping ends that; if it must come back it runs", visible(&container.name)));
         }
+        if container.state == ContainerState::Created {
+            say(format!("{} was made and never started; if it must come back it stays so", visible(&container.name)));
+        }
     }
+    out_of_missing(chosen, facts, service, &mut say);
     let weak = chosen.copies.iter().any(|c| each(rules, c, &chosen.copies).check == HealthCheck::Weak);
     if rules.health.check == HealthCheck::Weak {
         say("weak proof: nothing can be asked, only that it runs".to_owned());

@@ -223,7 +223,13 @@ pub fn describe(action: &StepAction) -> String {
         StepAction::ReleasePins { service, images } => format!("let go of {} of {service}", releases(images.len())),
         StepAction::KeepPins { service, images } => format!("keep {} of {service} again", releases(images.len())),
         StepAction::ProtectImage { service, image } => format!("keep image {} for {service}", image.reference),
+        StepAction::RemoveMade { service, number, .. } => match number {
+            Some(number) => format!("remove the {service} {number} that was made"),
+            None => format!("remove the {service} that was made"),
+        },
         StepAction::SwapService(swap) => match swap.number {
+            Some(number) if swap.missing => format!("make {} {number} of {}", swap.service, swap.to.reference),
+            None if swap.missing => format!("make {} of {}", swap.service, swap.to.reference),
             _ if let Some(follows) = &swap.follows => format!("recreate {}, which {follows}", swap.service),
             Some(number) => format!("swap {} {number} to {}", swap.service, swap.to.reference),
             None => format!("swap {} to {}", swap.service, swap.to.reference),

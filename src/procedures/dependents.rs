@@ -149,6 +149,7 @@ fn steps(
         number: None,
         start_first: None,
         follows: Some((*follows).clone()),
+        missing: false,
     };
     let swap_back = Swap {
         replaces: None,

@@ -266,7 +266,8 @@ fn release_records(run: &RunState) -> Vec<(About, Event)> {
             };
             out.push((about.clone(), event));
         }
-        if let Some(release) = planned.notes.from_release {
+        // One that was brought back was not left.
+        if let Some(release) = planned.notes.from_release.filter(|from| planned.notes.to_release != Some(*from)) {
             let event =
                 Event::ReleaseLeft { target: target.clone(), service: swap.service.clone(), release, run: run.id };
             out.push((about, event));

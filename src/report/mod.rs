@@ -26,6 +26,8 @@ pub struct ServiceStatus {
     pub health: Option<Result<(), String>>,
     /// Its releases.
     pub history: History,
+    /// Names of containers that are gone, removed or scaled away.
+    pub gone: Vec<String>,
 }
 
 /// `/status`.
@@ -52,13 +54,28 @@ pub fn status(
     }
     for service in services {
         let mut line: Line = vec![match &service.health {
+            None if service.facts.containers.is_empty() => text("✗ "),
             Some(Ok(())) => text("✓ "),
             Some(Err(_)) => text("✗ "),
             None => text("? "),
         }];
         line.push(strong(service.name.as_str()));
         match service.facts.containers.as_slice() {
-            [] => line.push(text(" has no container")),
+            [] => {
+                line.push(text(" has no container any more"));
+                if let Some(last) = service.history.current.and_then(|id| service.history.get(id)) {
+                    let back = format!("/rollback image {} {}", service.name, last.id);
+                    line.extend([
+                        text("; "),
+                        code(visible(&last.handles.reference)),
+                        text(" "),
+                        code(last.id),
+                        text(" ran last: "),
+                        code(back),
+                        text(" brings it back"),
+                    ]);
+                }
+            }
             [one] => match service.history.of(&one.image.fingerprint) {
                 // A container made by a rollback names its image by id; the release knows the team's name for it.
                 Some(release) => line.extend([
@@ -83,6 +100,10 @@ pub fn status(
             line.push(text(format!(": {}", shorten(&visible(why), 80))));
         }
         card = card.line(line);
+        if !service.facts.containers.is_empty() && !service.gone.is_empty() {
+            let gone: Vec<String> = service.gone.iter().map(|name| visible(name)).collect();
+            card = card.line(vec![text(format!("  gone, scaled away or removed: {}", gone.join(", ")))]);
+        }
         // Whoever asks because it is down has to know what a rollback would say.
         let obstacles = service.facts.containers.iter().filter(|c| c.state != ContainerState::Running);
         for why in obstacles.flat_map(|c| &c.obstacles) {
@@ -132,6 +153,7 @@ fn state_words(state: ContainerState, started: Option<Timestamp>, now: Timestamp
         ContainerState::Paused => "paused".to_owned(),
         ContainerState::Exited => "stopped".to_owned(),
         ContainerState::Dead => "dead".to_owned(),
+        ContainerState::Missing => "gone".to_owned(),
     }
 }
 

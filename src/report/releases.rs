@@ -30,6 +30,8 @@ pub struct Disk {
     pub seen: BTreeMap<ReleaseId, OnDisk>,
     /// How many releases the config keeps.
     pub keep: usize,
+    /// Whether the service has no container any more.
+    pub none_there: bool,
 }
 
 impl Disk {
@@ -58,6 +60,16 @@ pub fn releases(target: &Target, service: &ServiceName, history: &History, disk:
         let words = words(release, disk, old.contains(&release.id), now);
         line.push(text(format!(" {}", words.join(", "))));
         card = card.line(line);
+    }
+    let last = history.current.filter(|_| disk.none_there);
+    if let Some(last) = last {
+        card.tone = Tone::Warn;
+        card = card.line(vec![
+            strong(format!("{service} has no container now: ")),
+            code(last),
+            text(" is what ran last, and can be brought back"),
+        ]);
+        card = card.button("Bring back", format!("/rollback image {service} {last}"));
     }
     let here: BTreeMap<&str, &Holdings> =
         history.releases.iter().filter_map(|r| Some((r.handles.fingerprint.as_str(), disk.held(r)?))).collect();

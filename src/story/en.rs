@@ -182,7 +182,11 @@ fn change_lines(run: &RunState) -> Vec<Line> {
     for step in &planned.plan.steps {
         match &step.action {
             StepAction::SwapService(swap) if swap.follows.is_none() => {
-                say(vec![text("from "), code(&swap.from.reference), text(" "), code(swap.from.fingerprint.short())]);
+                say(if swap.missing {
+                    vec![text("from none, where "), code(&swap.from.reference), text(" should be")]
+                } else {
+                    vec![text("from "), code(&swap.from.reference), text(" "), code(swap.from.fingerprint.short())]
+                });
                 let mut to =
                     vec![text("to   "), code(&swap.to.reference), text(" "), code(swap.to.fingerprint.short())];
                 match planned.notes.to_release {

@@ -309,6 +309,16 @@ impl World {
         Target { stack: StackName::parse("shop").unwrap(), host: HostName::parse("here").unwrap() }
     }
 
+    /// Claims from here on are newer than this.
+    pub(crate) fn claims_from(&self, claim: u64) {
+        self.claims.fetch_max(claim, Ordering::SeqCst);
+    }
+
+    /// A second goes by.
+    pub(crate) async fn clock_passes(&self) {
+        self.clock.sleep(Duration::from_secs(1)).await;
+    }
+
     /// A run's claim, newer than every one before.
     pub(crate) fn claim(&self) -> u64 {
         self.claims.fetch_add(10, Ordering::SeqCst)
@@ -359,6 +369,7 @@ impl World {
                 drain_ms: 10,
             }),
             follows: None,
+            missing: false,
         }
     }
 

@@ -97,6 +97,7 @@ pub(crate) fn swap_to(service: &str, present: &ContainerFacts, target: &Containe
         number: None,
         start_first: None,
         follows: None,
+        missing: false,
     }
 }
 

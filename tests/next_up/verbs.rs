@@ -87,7 +87,7 @@ fn own_labels(container: &Value) -> Vec<String> {
 }
 
 /// Plain `up`, and `up` of the service alone.
-async fn up_changes_nothing(world: &World, when: &str) {
+pub(crate) async fn up_changes_nothing(world: &World, when: &str) {
     let before = world.api().await;
     for verb in [&["up", "-d"][..], &["up", "-d", "api"]] {
         world.run(verb).await;

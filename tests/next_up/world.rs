@@ -178,6 +178,17 @@ impl World {
         for argument in self.form.arguments {
             command.arg(self.text(argument));
         }
+        self.call(command, verb).await
+    }
+
+    /// Runs compose without the form's arguments, and with this in its environment; it must succeed.
+    pub(crate) async fn run_bare(&self, verb: &[&str], environment: &[(&str, &str)]) -> String {
+        let mut command = Command::new(&self.compose.program);
+        command.envs(environment.iter().copied());
+        self.call(command, verb).await.unwrap_or_else(|why| panic!("{}: {verb:?}: {why}", self.compose.version))
+    }
+
+    async fn call(&self, mut command: Command, verb: &[&str]) -> Result<String, String> {
         command.args(verb).current_dir(self.project_folder()).stdin(Stdio::null()).kill_on_drop(true);
         let done = timeout(BOUND, command.output()).await.expect("compose comes to an end").expect("compose runs");
         let said = String::from_utf8_lossy(&done.stdout).into_owned();

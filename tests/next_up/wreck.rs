@@ -43,6 +43,7 @@ async fn the_wreck_of_compose_1_is_told_with_what_to_do_and_that_brings_the_serv
             name: name.clone(),
             facts: facts.clone(),
             health: None,
+            gone: Vec::new(),
             history: History::default(),
         })
         .collect();

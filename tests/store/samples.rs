@@ -89,6 +89,7 @@ pub fn plan(stack: &str) -> Plan {
         number: None,
         start_first: None,
         follows: None,
+        missing: false,
     };
     Plan {
         target: target(stack),

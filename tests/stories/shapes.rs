@@ -220,17 +220,6 @@ fn a_one_shot_job_is_refused_as_nothing_could_prove_it() {
 }
 
 #[test]
-fn a_container_that_somebody_removed_is_told_with_what_it_ran() {
-    let night = Night::after_a_bad_deploy();
-    night.run(async {
-        use sternway::agent::engine::Engine;
-        night.engine.stop("shop-api-1", 0).await.unwrap();
-        night.engine.remove("shop-api-1").await.unwrap();
-    });
-    assert_snapshot!(refused(&night));
-}
-
-#[test]
 fn a_service_without_port_and_check_is_rolled_back_on_weak_proof_and_says_so() {
     let mut night = Night::new(Behaviour::Mute, Behaviour::Mute);
     night.more_config = String::new();

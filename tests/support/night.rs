@@ -86,17 +86,34 @@ pub enum Kind {
     ScaledStartFirst,
     /// One with a sidecar in its network, and one more that uses the sidecar's volumes.
     Followed,
+    /// One whose container somebody has removed since.
+    Missing,
+    /// Three of those.
+    AllMissing,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Scaled, Self::StartFirst, Self::ScaledStartFirst, Self::Followed];
+    pub const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::Scaled,
+        Self::StartFirst,
+        Self::ScaledStartFirst,
+        Self::Followed,
+        Self::Missing,
+        Self::AllMissing,
+    ];
 
     /// Compose's numbers of its containers.
     pub fn numbers(self) -> &'static [u32] {
         match self {
-            Self::Plain | Self::StartFirst | Self::Followed => &[1],
-            Self::Scaled | Self::ScaledStartFirst => &[1, 2, 4],
+            Self::Plain | Self::StartFirst | Self::Followed | Self::Missing => &[1],
+            Self::Scaled | Self::ScaledStartFirst | Self::AllMissing => &[1, 2, 4],
         }
+    }
+
+    /// Whether somebody has removed its containers.
+    pub fn is_missing(self) -> bool {
+        matches!(self, Self::Missing | Self::AllMissing)
     }
 
     pub fn start_first(self) -> bool {
@@ -221,7 +238,26 @@ impl Night {
         night.live(async |bot| {
             bot.until("1.1 is on record", |b| b.history().releases.len() == 2).await;
         });
+        if kind.is_missing() {
+            night.remove_the_api();
+        }
         night
+    }
+
+    /// Somebody types `docker rm -f` for each of the API's containers.
+    pub fn remove_the_api(&self) {
+        for number in self.kind.numbers() {
+            self.remove(&format!("shop-api-{number}"));
+        }
+    }
+
+    /// `docker rm -f`.
+    pub fn remove(&self, container: &str) {
+        use sternway::agent::engine::Engine;
+        self.run(async {
+            self.engine.stop(container, 0).await.unwrap();
+            self.engine.remove(container).await.unwrap();
+        });
     }
 
     /// The team deploys a version with compose.

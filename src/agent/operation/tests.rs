@@ -29,6 +29,7 @@ fn operation(phase: Phase) -> Operation {
         start_first: None,
         orphaned: false,
         late: Vec::new(),
+        missing: false,
         phase,
     }
 }
@@ -249,4 +250,39 @@ fn start_first_tells_the_proxies_again_once_the_old_one_is_gone() {
     let told: Vec<usize> = moves.iter().enumerate().filter(|(_, m)| *m == "Tell").map(|(i, _)| i).collect();
     let stopped = moves.iter().position(|m| m == "Stop(Old)").unwrap();
     assert!(told.len() == 2 && told[0] < stopped && stopped < told[1], "{moves:#?}");
+}
+
+/// An operation that began with nothing, in every phase and whatever stands there, ends by itself: there is always a way
+/// back, so none of its ends is a person's business.
+#[test]
+fn where_nothing_stood_every_state_comes_to_an_end() {
+    let back = || Phase::Back { why: "x".to_owned(), cut: true };
+    for phase in [Phase::Preparing, Phase::Cutting, proven(), back()] {
+        for life in [Life::Created, Life::Up, Life::Paused, Life::Ended(1)] {
+            for name in ["N", "N.next-abc"] {
+                for (stranger, healthy) in [(false, true), (false, false), (true, true)] {
+                    let case = format!("{phase:?} {life:?} {name}, stranger {stranger}, healthy {healthy}");
+                    if stranger && name == "N" {
+                        continue; // one name, one container
+                    }
+                    let mut op = Operation { missing: true, ..operation(phase.clone()) };
+                    let mut seen = Seen {
+                        old: None,
+                        new: seat(name, life.clone(), no_restart()),
+                        stranger: stranger.then(|| "other".to_owned()),
+                    };
+                    let (end, moves) = play(&mut op, &mut seen, healthy);
+                    match end {
+                        Move::Done(End::New) => {
+                            let new = seen.new.as_ref().expect("it stands");
+                            assert!(!stranger && new.name == "N" && new.policy == always(), "{case}: {moves:?}");
+                        }
+                        Move::Done(End::Old) => assert!(seen.new.is_none(), "{case}: none is left: {moves:?}"),
+                        other => panic!("{case}: {other:?} after {moves:?}"),
+                    }
+                    assert!(!moves.iter().any(|m| m.contains("Old)") && !m.contains("Done")), "{case}: {moves:?}");
+                }
+            }
+        }
+    }
 }

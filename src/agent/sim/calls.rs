@@ -84,7 +84,7 @@ impl Engine for SimEngine {
             match container.status {
                 Status::Running => Ok(i64::from(container.answer(now).is_err())),
                 Status::Paused => Err(EngineError::Conflict(format!("Container {id} is paused, unpause it first"))),
-                Status::Created | Status::Exited | Status::Restarting { .. } => {
+                Status::Created | Status::Exited | Status::Restarting { .. } | Status::Removing | Status::Dead => {
                     Err(EngineError::Conflict(format!("Container {} is not running", container.id)))
                 }
             }

@@ -23,8 +23,15 @@ pub(super) enum Status {
     Created,
     Running,
     Paused,
-    Restarting { next: Timestamp, delay_ms: i64 },
+    Restarting {
+        next: Timestamp,
+        delay_ms: i64,
+    },
     Exited,
+    /// It is being removed.
+    Removing,
+    /// It could not be removed.
+    Dead,
 }
 
 #[derive(Debug)]
@@ -84,7 +91,9 @@ impl Container {
         match self.status {
             Status::Running => self.behaviour.answer(self.up(now)),
             Status::Paused => Err("timed out".to_owned()),
-            Status::Created | Status::Exited | Status::Restarting { .. } => Err("connection refused".to_owned()),
+            Status::Created | Status::Exited | Status::Restarting { .. } | Status::Removing | Status::Dead => {
+                Err("connection refused".to_owned())
+            }
         }
     }
 
@@ -168,12 +177,14 @@ impl Container {
             Status::Paused => "paused",
             Status::Restarting { .. } => "restarting",
             Status::Exited => "exited",
+            Status::Removing => "removing",
+            Status::Dead => "dead",
         };
         let time = |at: Option<Timestamp>| at.map_or("0001-01-01T00:00:00Z".to_owned(), |at| at.to_string());
         let alive = matches!(self.status, Status::Running | Status::Paused);
         let mut state = json!({
             "Status": status, "Running": self.runs(), "Paused": self.status == Status::Paused,
-            "Restarting": matches!(self.status, Status::Restarting { .. }), "OOMKilled": false, "Dead": false,
+            "Restarting": matches!(self.status, Status::Restarting { .. }), "OOMKilled": false, "Dead": self.status == Status::Dead,
             "Pid": if alive { 1000 + self.serial } else { 0 }, "ExitCode": self.exit_code, "Error": self.error,
             "StartedAt": time(self.started), "FinishedAt": time(self.finished)
         });

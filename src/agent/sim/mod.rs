@@ -255,6 +255,16 @@ impl SimEngine {
         });
     }
 
+    /// Somebody removes a container that ended, and the engine is still at it (`dead`: could not).
+    pub fn set_being_removed(&self, container: &str, dead: bool) {
+        use container::Status::{Dead, Removing};
+        self.with(|world, _| {
+            if let Some(index) = world.position(container).filter(|i| !world.containers[*i].runs()) {
+                world.containers[index].status = if dead { Dead } else { Removing };
+            }
+        });
+    }
+
     /// The engine ends and comes back, and with it what its restart policies bring back.
     pub fn restart_engine(&self, end: EngineEnd) {
         self.with(|world, now| world.restart_engine(end == EngineEnd::Orderly, now));

@@ -219,6 +219,9 @@ impl World {
                 return Err(EngineError::Conflict("cannot start a paused container, try unpause instead".to_owned()));
             }
             Status::Created | Status::Exited => {}
+            Status::Removing | Status::Dead => {
+                return Err(EngineError::Conflict("container is marked for removal and cannot be started".to_owned()));
+            }
         }
         self.room()?;
         self.joins(&self.containers[index].host, true)?;
@@ -382,7 +385,7 @@ impl World {
             Status::Running => ("running", "Stop"),
             Status::Restarting { .. } => ("restarting", "Stop"),
             Status::Paused => ("paused", "Unpause and then stop"),
-            Status::Created | Status::Exited => {
+            Status::Created | Status::Exited | Status::Removing | Status::Dead => {
                 self.note(index);
                 self.containers.remove(index);
                 return Ok(());

@@ -39,7 +39,7 @@ pub use labels::{
     SERVICE, VERSION, WORKING_DIR, compose_labels, restarts_with,
 };
 pub use matches::matches;
-pub use obstacles::{Surroundings, copied_files, obstacles, obstacles_to_return};
+pub use obstacles::{Surroundings, copied_files, obstacles, obstacles_to_make, obstacles_to_return};
 pub use peers::{Peer, hosts, points_at_today, ties};
 pub use recreate::{NewContainer, Recorded, Recreate, recreate, recreate_recorded};
 pub use settings::{changed_keys, mac_text, settings};

@@ -44,6 +44,22 @@ pub fn obstacles_to_return(inspect: &Value, image: &Value, changes: &Value, arou
     found
 }
 
+/// The same for a container that is gone and is made from what was recorded of it. Nobody can take a secret from it any
+/// more, and whoever points at it is left behind already.
+pub fn obstacles_to_make(inspect: &Value, image: &Value, changes: &Value, around: Surroundings<'_>) -> Vec<String> {
+    let mut found = identity(inspect, around);
+    found.extend(uncarried(inspect, image, around.peers));
+    let name = name(inspect);
+    found.extend(copied_files(inspect, changes).into_iter().map(|path| {
+        format!(
+            "compose copied the secret {path} into {name}, and it is gone with it. Run `docker compose up -d {}`, then ask \
+             again; with a `file:` the secret would be mounted.",
+            label(inspect, SERVICE)
+        )
+    }));
+    found
+}
+
 /// Ours, compose's, swarm's, one of many?
 fn identity(inspect: &Value, around: Surroundings<'_>) -> Vec<String> {
     let mut found = Vec::new();
@@ -105,9 +121,11 @@ fn state(inspect: &Value) -> Option<String> {
     let name = name(inspect);
     match text(inspect, &["State", "Status"]) {
         "dead" => Some(format!(
-            "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then `docker compose up -d`."
+            "{name} is dead: the engine could not remove it. Run `docker rm -f {name}`, then ask again: it is made anew."
         )),
-        "removing" => Some(format!("{name} is being removed by someone else. Look again with `docker ps -a`.")),
+        "removing" => Some(format!(
+            "{name} is being removed by someone else. Ask again when `docker ps -a` does not list it any more: it is made anew."
+        )),
         _ => None,
     }
 }

@@ -27,7 +27,11 @@ pub(super) fn groups<'p>(steps: &'p [PlannedStep], states: &'p [StepState]) -> V
 
 fn belongs(before: &Swap, action: &StepAction) -> bool {
     let StepAction::SwapService(swap) = action else { return false };
-    swap.number.is_some() && before.number.is_some() && before.service == swap.service && before.to == swap.to
+    swap.missing == before.missing
+        && swap.number.is_some()
+        && before.number.is_some()
+        && before.service == swap.service
+        && before.to == swap.to
 }
 
 /// The images of containers that are made again as they are: kept beside the one that the run is about, not worth a line.
@@ -72,13 +76,14 @@ impl Group<'_> {
             .or_else(|| at(|s| matches!(s, StepState::Failed { .. })))
             .or_else(|| self.steps.iter().rposition(|(_, s)| **s != StepState::Waiting));
         let service = &swap.service;
+        let verb = if swap.missing { "make" } else { "swap" };
         let Some(active) = active else {
-            return vec![text(format!("{} swap {service}, {count} in turn", mark(state)))];
+            return vec![text(format!("{} {verb} {service}, {count} in turn", mark(state)))];
         };
         let state = self.steps[active].1;
         let outputs: Vec<&StepOutput> = self.steps.iter().filter_map(|(_, s)| done(s)).collect();
         let words = if outputs.len() == count { all_words(&outputs) } else { String::new() };
-        vec![text(format!("{} swap {service} {} of {count}{words}", mark(state), active + 1))]
+        vec![text(format!("{} {verb} {service} {} of {count}{words}", mark(state), active + 1))]
     }
 }
 
@@ -106,7 +111,7 @@ pub(super) fn gap_line(notes: &PlanNotes, steps: &[PlannedStep]) -> Option<Line>
     let swaps: Vec<&Swap> = steps
         .iter()
         .filter_map(|s| match &s.action {
-            StepAction::SwapService(swap) if swap.follows.is_none() => Some(&**swap),
+            StepAction::SwapService(swap) if swap.follows.is_none() && !swap.missing => Some(&**swap),
             _ => None,
         })
         .collect();
