@@ -64,6 +64,13 @@ fn stands(night: &Night, version: &str) -> Result<(), String> {
         hands::follows(night, "shop-sidecar-1", "NetworkMode", "shop-api-1")?;
         hands::follows(night, "shop-copier-1", "VolumesFrom", "shop-sidecar-1")?;
     }
+    if night.kind == Kind::Restarting {
+        whole.extend(["shop-idler-1", "shop-mailer-1", "shop-worker-1"].map(str::to_owned));
+        whole.sort();
+        hands::started_after(night, "shop-worker-1", "shop-api-1")?;
+        hands::started_after(night, "shop-mailer-1", "shop-worker-1")?;
+        hands::stands_still(night, "shop-idler-1")?;
+    }
     if containers != whole {
         return Err(format!("containers: {containers:?}"));
     }
@@ -152,8 +159,7 @@ fn third_law_failing_at_any_step_leaves_the_world_as_it_was() {
 
 #[test]
 fn fourth_law_killed_after_any_record_it_recovers_to_the_same_end() {
-    // What the fourth kind adds is between the records: `tests/agent/crashes.rs` kills it there.
-    for (line, kind) in cases().into_iter().filter(|(_, kind)| *kind != Kind::ScaledStartFirst) {
+    for (line, kind) in cases() {
         for (behaviour, end) in [(Behaviour::Healthy, "1.0"), (Behaviour::Unhealthy, "1.1")] {
             let records = records_of(line, kind, behaviour);
             assert!(records > 10, "an uninterrupted {line} writes only {records} records");

@@ -21,6 +21,12 @@ mod world;
 mod announced;
 #[path = "next_up/followed.rs"]
 mod followed;
+#[path = "next_up/inside.rs"]
+mod inside;
+#[path = "next_up/ranges.rs"]
+mod ranges;
+#[path = "next_up/restarted.rs"]
+mod restarted;
 #[path = "next_up/verbs.rs"]
 mod verbs;
 #[path = "next_up/wreck.rs"]

@@ -148,7 +148,7 @@ pub(super) fn swaps(
 /// What proves this very container. An address that several share, or that the old one answers at while the new one is
 /// tried, says nothing about one of them: then it is asked by a port of its own, else by its own check, else it only has
 /// to run.
-fn each(rules: &ServiceRules, container: &ContainerFacts, copies: &[ContainerFacts]) -> HealthRule {
+pub(super) fn each(rules: &ServiceRules, container: &ContainerFacts, copies: &[ContainerFacts]) -> HealthRule {
     if copies.len() == 1 && rules.start_first.is_none() {
         return rules.health.clone();
     }
@@ -197,6 +197,25 @@ pub(super) fn together(rules: &ServiceRules, copies: &[ContainerFacts]) -> Healt
     }
 }
 
+/// Mounts that are named before the rest is counted: a card has few lines.
+const MOUNTS_SHOWN: usize = 2;
+
+/// The sentence for code that lies on the host rather than in the image.
+fn stays_on_the_host(copies: &[ContainerFacts]) -> Option<String> {
+    let mut all: Vec<&(String, String)> = copies.iter().flat_map(|c| &c.from_host).collect();
+    all.sort();
+    all.dedup();
+    let shown: Vec<String> =
+        all.iter().take(MOUNTS_SHOWN).map(|(from, to)| format!("{} → {}", visible(from), visible(to))).collect();
+    let more = match all.len().saturating_sub(MOUNTS_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (stay, they) = if all.len() > 1 { ("stay", "they are") } else { ("stays", "it is") };
+    (!all.is_empty())
+        .then(|| format!("{}{more} {stay} as {they} on the host: only the image goes back", shown.join(", ")))
+}
+
 /// What an approver has to know about these containers.
 pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chosen: &Chosen) -> Vec<String> {
     let service = &ask.service;
@@ -213,6 +232,16 @@ pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chos
         if container.state == ContainerState::Paused {
             say(format!("{} is paused: stopping ends that; if it must come back it runs", visible(&container.name)));
         }
+    }
+    if let Some(words) = stays_on_the_host(&chosen.copies) {
+        say(words);
+    }
+    if let (HealthCheck::Tcp { port }, false) = (&rules.health.check, rules.guessed_among.is_empty()) {
+        let others: Vec<String> = rules.guessed_among.iter().filter(|p| *p != port).map(u16::to_string).collect();
+        say(format!(
+            "asked is port {port}, the lowest of several; if {} counts, name it in the config: health = {{ port = … }}",
+            others.join(" or ")
+        ));
     }
     let weak = chosen.copies.iter().any(|c| each(rules, c, &chosen.copies).check == HealthCheck::Weak);
     if rules.health.check == HealthCheck::Weak {

@@ -85,6 +85,8 @@ impl Ask {
 pub struct ServiceRules {
     /// What proves it.
     pub health: HealthRule,
+    /// The published TCP ports, when there are several and the config does not say how to ask: the lowest is asked.
+    pub guessed_among: Vec<u16>,
     /// Seconds to stop by itself.
     pub grace_s: u32,
     /// Proxies to signal after a swap, with the signal.
@@ -173,6 +175,7 @@ pub async fn prepare(
     }
     let (mut plan, mut notes) = assemble(ask, &rules, &facts, &chosen, &found, pin.as_ref(), &local)?;
     dependents::follow(&mut plan, &ask.service, &facts, rules_of)?;
+    super::restarts::restart(&mut plan, &facts, rules_of);
     notes.warnings.extend(dependents::recreated_once(&plan, inspect).await);
     if let ImageFound::Here { handles, .. } = &found {
         notes.warnings.extend(recreated_once(&plan, &chosen, handles, inspect).await);
@@ -455,12 +458,6 @@ pub fn assemble(
     }
     let swaps = copies::swaps(ask, rules, facts, chosen, &to)?;
     notes.warnings.extend(copies::warnings(ask, rules, facts, chosen));
-    for other in &chosen.container.restarts_with {
-        notes.warnings.push(format!(
-            "{other} depends on {service} with restart: true and is not restarted by this; if it has to be: docker compose \
-             restart {other}"
-        ));
-    }
 
     let health_s = rules.health.deadline_s;
     let drain_s = rules.start_first.as_ref().map_or(0, |s| s.drain_ms.div_ceil(1_000));

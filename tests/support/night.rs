@@ -86,15 +86,19 @@ pub enum Kind {
     ScaledStartFirst,
     /// One with a sidecar in its network, and one more that uses the sidecar's volumes.
     Followed,
+    /// One with a worker that restarts with it, and a mailer that restarts with the worker; an idler would too, but it
+    /// was stopped.
+    Restarting,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Scaled, Self::StartFirst, Self::ScaledStartFirst, Self::Followed];
+    pub const ALL: [Self; 6] =
+        [Self::Plain, Self::Scaled, Self::StartFirst, Self::ScaledStartFirst, Self::Followed, Self::Restarting];
 
     /// Compose's numbers of its containers.
     pub fn numbers(self) -> &'static [u32] {
         match self {
-            Self::Plain | Self::StartFirst | Self::Followed => &[1],
+            Self::Plain | Self::StartFirst | Self::Followed | Self::Restarting => &[1],
             Self::Scaled | Self::ScaledStartFirst => &[1, 2, 4],
         }
     }
@@ -116,7 +120,23 @@ impl Kind {
             all.push(ComposeService { lives_in: Some("api".to_owned()), ..plain("sidecar") });
             all.push(ComposeService { volumes_from: vec!["sidecar".to_owned()], ..plain("copier") });
         }
+        if self == Self::Restarting {
+            for (service, with) in [("worker", "api"), ("mailer", "worker"), ("idler", "api")] {
+                let plain = ComposeService::new("shop", service, "shop/sidecar:1.0", &[]);
+                all.push(ComposeService { restarts_with: vec![with.to_owned()], ..plain });
+            }
+        }
         all
+    }
+
+    /// What the team's hands do after a deploy.
+    async fn settle(self, engine: &SimEngine) {
+        use sternway::agent::engine::Engine;
+        if self == Self::Restarting {
+            engine.stop("shop-idler-1", 0).await.unwrap();
+            engine.stop("shop-mailer-1", 0).await.unwrap();
+            engine.start("shop-mailer-1").await.unwrap();
+        }
     }
 }
 
@@ -231,6 +251,7 @@ impl Night {
         for service in self.kind.services(&image) {
             self.engine.compose(&service).unwrap();
         }
+        self.run(self.kind.settle(&self.engine));
     }
 
     fn commands(&self) -> PathBuf {
