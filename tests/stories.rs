@@ -53,6 +53,8 @@ mod stuck;
 
 #[path = "stories/followed.rs"]
 mod followed;
+#[path = "stories/restarting.rs"]
+mod restarting;
 #[path = "stories/shapes.rs"]
 mod shapes;
 

@@ -88,7 +88,7 @@ async fn whole_life(version: &str, recreated: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compose_1_29_finds_those_inside_where_it_would_have_put_them() {
-    whole_life("1.29", &[]).await;
+    whole_life("1.29", &["mate"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -121,6 +121,7 @@ impl Kind {
             all.push(ComposeService { volumes_from: vec!["sidecar".to_owned()], ..plain("copier") });
         }
         if self == Self::Restarting {
+            all[0].volumes = vec!["/srv/shop/src:/app".to_owned()];
             for (service, with) in [("worker", "api"), ("mailer", "worker"), ("idler", "api")] {
                 let plain = ComposeService::new("shop", service, "shop/sidecar:1.0", &[]);
                 all.push(ComposeService { restarts_with: vec![with.to_owned()], ..plain });
