@@ -100,7 +100,7 @@ impl<E: Engine> HostAgent<E> {
         let container = all.iter().find(|c| raw::id(c) == restart.container);
         let (Some(since), Some(container)) = (since, container) else { return Ok(Found::Nothing) };
         let runs = matches!(raw::state(container), ContainerState::Running | ContainerState::Restarting);
-        let started = raw::started(container).is_some_and(|at| at >= since);
+        let started = raw::started(container).is_some_and(|at| at > since);
         Ok(if runs && started { Found::Since(container) } else { Found::Before(container, since) })
     }
 

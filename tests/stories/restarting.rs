@@ -5,7 +5,6 @@ use serde_json::Value;
 use sternway::agent::engine::Engine;
 use sternway::agent::sim::Behaviour;
 use sternway::chat::sim::transcript;
-use sternway::domain::run::{RunState, Status, StepState};
 
 use crate::cast::{ASK, answer, done, masked, question, thread_of, undone, waits};
 use crate::night::{AMAL, BEN, CARLA, Kind, Night, at_rest};
@@ -57,29 +56,13 @@ fn when_the_target_is_ill_they_are_restarted_after_the_old_one_is_back() {
 }
 
 #[test]
-fn when_one_of_them_does_not_come_up_all_go_back() {
-    let night = Night::after_a_bad_deploy_of(Kind::Restarting);
-    night.engine.set_behaviour("shop/sidecar:1.0", Behaviour::Exits(3)).unwrap();
-    let run = night.live(async |bot| {
-        bot.say(BEN, ROLLBACK).await;
-        let failed = |run: &RunState| {
-            run.steps.iter().any(|s| !matches!(s, StepState::Waiting | StepState::Open | StepState::Done { .. }))
-        };
-        bot.until("it failed", |b| b.newest().is_some_and(|r| failed(&r))).await;
-        night.engine.set_behaviour("shop/sidecar:1.0", Behaviour::Healthy).unwrap();
-        let id = bot.newest().unwrap().id;
-        bot.run_until(id, at_rest).await
-    });
-    assert!(undone(&run), "{:?}", run.status);
-    they_restarted(&night);
-}
-
-#[test]
-fn when_one_of_them_never_comes_up_again_the_run_is_stuck_and_names_it() {
-    let night = Night::after_a_bad_deploy_of(Kind::Restarting);
-    night.engine.set_behaviour("shop/sidecar:1.0", Behaviour::Exits(3)).unwrap();
+fn when_one_of_them_does_not_come_up_well_all_go_back() {
+    let mut night = Night::after_a_bad_deploy_of(Kind::Restarting);
+    night.more_config =
+        "[stack.service.worker]\nhealth = { port = 9 }\ninterval = \"200ms\"\ndeadline = \"2s\"\n".to_owned();
     let run = night.live(async |bot| bot.rollback(BEN, ROLLBACK, at_rest).await);
-    assert!(matches!(run.status, Status::Stuck { .. }), "{:?}", run.status);
+    assert!(undone(&run), "{:?}", run.status);
     let told = format!("{:?}", run.status);
-    assert!(told.contains("restart worker, which restarts with api"), "{told}");
+    assert!(told.contains("shop-worker-1"), "{told}");
+    they_restarted(&night);
 }

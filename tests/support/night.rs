@@ -129,16 +129,14 @@ impl Kind {
         }
         all
     }
+}
 
-    /// What the team's hands do after a deploy.
-    async fn settle(self, engine: &SimEngine) {
-        use sternway::agent::engine::Engine;
-        if self == Self::Restarting {
-            engine.stop("shop-idler-1", 0).await.unwrap();
-            engine.stop("shop-mailer-1", 0).await.unwrap();
-            engine.start("shop-mailer-1").await.unwrap();
-        }
-    }
+/// What the team's hands do after a deploy of [`Kind::Restarting`].
+async fn settle(engine: &SimEngine) {
+    use sternway::agent::engine::Engine;
+    engine.stop("shop-idler-1", 0).await.unwrap();
+    engine.stop("shop-mailer-1", 0).await.unwrap();
+    engine.start("shop-mailer-1").await.unwrap();
 }
 
 /// Everything that outlives a kill.
@@ -252,7 +250,9 @@ impl Night {
         for service in self.kind.services(&image) {
             self.engine.compose(&service).unwrap();
         }
-        self.run(self.kind.settle(&self.engine));
+        if self.kind == Kind::Restarting {
+            self.run(settle(&self.engine));
+        }
     }
 
     fn commands(&self) -> PathBuf {
