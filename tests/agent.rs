@@ -35,5 +35,7 @@ mod pins;
 mod proxied;
 #[path = "agent/recovery.rs"]
 mod recovery;
+#[path = "agent/restarts.rs"]
+mod restarts;
 #[path = "agent/swaps.rs"]
 mod swaps;

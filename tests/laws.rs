@@ -64,6 +64,13 @@ fn stands(night: &Night, version: &str) -> Result<(), String> {
         hands::follows(night, "shop-sidecar-1", "NetworkMode", "shop-api-1")?;
         hands::follows(night, "shop-copier-1", "VolumesFrom", "shop-sidecar-1")?;
     }
+    if night.kind == Kind::Restarting {
+        whole.extend(["shop-idler-1", "shop-mailer-1", "shop-worker-1"].map(str::to_owned));
+        whole.sort();
+        hands::started_after(night, "shop-worker-1", "shop-api-1")?;
+        hands::started_after(night, "shop-mailer-1", "shop-worker-1")?;
+        hands::stands_still(night, "shop-idler-1")?;
+    }
     if containers != whole {
         return Err(format!("containers: {containers:?}"));
     }

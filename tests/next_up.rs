@@ -23,8 +23,14 @@ mod announced;
 mod followed;
 #[path = "next_up/gone.rs"]
 mod gone;
+#[path = "next_up/inside.rs"]
+mod inside;
 #[path = "next_up/profiles.rs"]
 mod profiles;
+#[path = "next_up/ranges.rs"]
+mod ranges;
+#[path = "next_up/restarted.rs"]
+mod restarted;
 #[path = "next_up/verbs.rs"]
 mod verbs;
 #[path = "next_up/wreck.rs"]

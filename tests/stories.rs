@@ -55,6 +55,8 @@ mod stuck;
 mod followed;
 #[path = "stories/gone.rs"]
 mod gone;
+#[path = "stories/restarting.rs"]
+mod restarting;
 #[path = "stories/shapes.rs"]
 mod shapes;
 

@@ -34,6 +34,7 @@ pub const STEPS: &[&str] = &[
     "write_pin",
     "restore_pin",
     "signal_proxy",
+    "restart_service",
     "prove_health",
     "release_pins",
     "keep_pins",
@@ -233,6 +234,7 @@ impl<E: Engine> HostAgent<E> {
                 self.write_pin(order, file, key, value, old.as_deref())
             }
             StepAction::RestorePin { file, key, old, .. } => self.restore_pin(order, file, key, old.as_deref()),
+            StepAction::RestartService(restart) => self.restart(order, restart, voice).await,
             StepAction::SignalProxy { proxy, signal } => self.signal(&order.project, proxy, signal).await,
             StepAction::ProveHealth { service, fingerprint, health } => {
                 match self.prove_service(&order.project, service, fingerprint, health, voice).await? {
@@ -260,6 +262,7 @@ impl<E: Engine> HostAgent<E> {
                 Ok(self.look_at_pin(order, file, key, Some(&self.mac_of(value))))
             }
             StepAction::RestorePin { file, key, old, .. } => Ok(self.look_at_pin(order, file, key, old.as_deref())),
+            StepAction::RestartService(restart) => self.look_at_restart(order, restart).await,
             StepAction::SignalProxy { .. } => {
                 Ok(Observed::NotSo("a signal leaves no trace; sent again it does no harm".to_owned()))
             }
@@ -353,6 +356,7 @@ pub(super) fn step_kind(action: &StepAction) -> &'static str {
         StepAction::RemoveMade { .. } => "remove_made",
         StepAction::WritePin { .. } => "write_pin",
         StepAction::RestorePin { .. } => "restore_pin",
+        StepAction::RestartService(_) => "restart_service",
         StepAction::SignalProxy { .. } => "signal_proxy",
         StepAction::ProveHealth { .. } => "prove_health",
         StepAction::DumpDatabase { .. } => "dump_database",

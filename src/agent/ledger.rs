@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Order;
 use super::folder::{Folder, FolderError, Room};
 use super::operation::Operation;
 use crate::domain::canonical;
@@ -77,6 +78,15 @@ pub struct LastSeen {
     pub spec: String,
 }
 
+/// When a run last started a container of a service: whoever holds on to that service was started before or since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The run.
+    pub run: RunId,
+    /// By the engine's clock.
+    pub at: Timestamp,
+}
+
 /// What a pin held before a run changed it. The value stays in this folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldPin {
@@ -108,6 +118,11 @@ fn of_container(project: &ProjectName, service: &ServiceName, number: Option<u32
 /// File of a swap that was disowned; its id is hex, so it meets no service's file.
 fn disowned(op: &str) -> String {
     format!("disowned.{op}")
+}
+
+/// File of when a service was moved; a project's name holds no dot, so it meets no container's file.
+fn moved(project: &ProjectName, service: &ServiceName) -> String {
+    format!("moved.{}", of_service(project, service))
 }
 
 /// File of an image's inspect.
@@ -146,14 +161,34 @@ impl Ledger {
         self.folder.write(Room::Operations, &of_container(&op.project, &op.service, op.number), op)
     }
 
-    /// Closes an operation: first how it ended, then that it is no longer open.
+    /// Closes an operation: first how it ended and when its container was `started`, if anything was stopped; then that
+    /// it is no longer open.
     ///
     /// # Errors
     /// When it cannot be written; the operation is open then and ends the same way once more.
-    pub fn close(&self, op: &Operation, ended: &Ended) -> Result<(), FolderError> {
+    pub fn close(&self, op: &Operation, ended: &Ended, started: Option<Moved>) -> Result<(), FolderError> {
         let name = of_container(&op.project, &op.service, op.number);
+        if let Some(started) = started {
+            self.folder.write(Room::Ended, &moved(&op.project, &op.service), &started)?;
+        }
         self.folder.write(Room::Ended, &name, ended)?;
         self.folder.remove(Room::Operations, &name)
+    }
+
+    /// Remembers that the order's run started a container of a service at that time.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_moved(&self, order: &Order, service: &ServiceName, at: Timestamp) -> Result<(), FolderError> {
+        self.folder.write(Room::Ended, &moved(&order.project, service), &Moved { run: order.run, at })
+    }
+
+    /// When a run last started a container of the service.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn moved(&self, project: &ProjectName, service: &ServiceName) -> Result<Option<Moved>, FolderError> {
+        self.folder.read(Room::Ended, &moved(project, service))
     }
 
     /// Takes an open operation off the list without an end: a person declared that what is there is so.

@@ -112,6 +112,7 @@ impl<E: Engine> HostAgent<E> {
             obstacles,
             alone: spec::alone(container, &peers),
             restarts_with: self.restarts_with(project, service, all)?,
+            from_host: spec::from_host(container),
             ties: ties(container, &peers),
             forged: self.forged(container),
             unfinished: own_op.filter(|_| is_new || is_rest).map(|op| op.run),
@@ -126,7 +127,13 @@ impl<E: Engine> HostAgent<E> {
         all: &[Value],
     ) -> Result<Vec<ServiceName>, LookError> {
         let mut found = std::collections::BTreeSet::new();
-        for other in all.iter().filter_map(|c| ServiceName::parse(raw::label(c, raw::SERVICE)?).ok()) {
+        // Nobody restarts themselves half-way.
+        let own = |c: &Value| {
+            let own = self.config.own_container.as_deref();
+            own.is_some_and(|own| own == raw::name(c) || (own.len() >= 12 && raw::id(c).starts_with(own)))
+        };
+        let others = all.iter().filter(|c| !own(c));
+        for other in others.filter_map(|c| ServiceName::parse(raw::label(c, raw::SERVICE)?).ok()) {
             let depends = self.ledger.depends(project, &other).map_err(self::other)?.unwrap_or_default();
             let now = all.iter().filter(|c| raw::label(c, raw::SERVICE) == Some(other.as_str()));
             let mut labels = now.filter_map(|c| raw::label(c, raw::DEPENDS_ON)).chain([depends.as_str()]);

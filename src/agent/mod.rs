@@ -41,6 +41,7 @@ mod pull;
 mod raw;
 pub mod registry;
 mod release_pins;
+mod restart;
 mod settle;
 mod signal;
 pub mod sim;
@@ -168,6 +169,9 @@ pub struct ContainerFacts {
     pub alone: Vec<String>,
     /// Services that Compose would restart after this one was recreated (`depends_on … restart: true`).
     pub restarts_with: Vec<ServiceName>,
+    /// Code of the project's folder that it has mounted from the host, as (`./src`, place in the container): it does not
+    /// go back with the image.
+    pub from_host: Vec<(String, String)>,
     /// Services whose container it points at: it has to be made again when that one is.
     pub ties: Vec<Follows>,
     /// Labels of ours that do not carry a valid MAC: alarms (decision 16).

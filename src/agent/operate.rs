@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::engine::{Engine, EngineError};
 use super::host::HostAgent;
-use super::ledger::Ended;
+use super::ledger::{Ended, Moved};
 use super::marks::{self, Marked};
 use super::operation::{self, End, Life, Move, Operation, Phase, Seat, Seen, Taken, Which};
 use super::voice::Voice;
@@ -58,7 +58,10 @@ impl<E: Engine> HostAgent<E> {
             };
             let step = operation::next(&way.op, &seen, &way.taken);
             match step {
-                Move::Done(end) => return self.close(way, &end),
+                Move::Done(end) => match self.moved_by(&way.op).await {
+                    Ok(moved) => return self.close(way, &end, moved),
+                    Err(e) => self.wait_for(&way.op, &e, &mut waited).await?,
+                },
                 Move::Alarm(what) => return Err(self.alarm(&way.op, &seen, &what)),
                 Move::Decide(phase) => self.decide(&mut way.op, phase),
                 step => match self.make_move(&mut way, &step, &mut started_ms).await {
@@ -310,7 +313,7 @@ impl<E: Engine> HostAgent<E> {
         ))
     }
 
-    fn close(&self, way: Way<'_>, end: &End) -> Result<Ended, ActError> {
+    fn close(&self, way: Way<'_>, end: &End, moved: Option<Moved>) -> Result<Ended, ActError> {
         let op = &way.op;
         let (proof, started_ms) = match &op.phase {
             Phase::Proven { proof, started_ms } => (Some(proof.clone()), *started_ms),
@@ -324,7 +327,7 @@ impl<E: Engine> HostAgent<E> {
         let before = self.ledger.ended(&op.project, &op.service, op.number).unwrap_or_default();
         let former = before.map(Ended::all_former).unwrap_or_default();
         let ended = Ended { run: op.run, old: op.old.id.clone(), new: op.new.clone(), back, proof, started_ms, former };
-        if let Err(e) = self.ledger.close(op, &ended) {
+        if let Err(e) = self.ledger.close(op, &ended, moved) {
             // The world is as it should be; the open note ends the same way when it is taken up.
             tracing::error!(error = %e, run = %op.run, service = %op.service, "a swap that ended stays noted as open");
         }

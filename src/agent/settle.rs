@@ -242,6 +242,7 @@ fn rule_of(order: &Order, service: &ServiceName, number: Option<u32>) -> Option<
         | StepAction::WritePin { .. }
         | StepAction::RestorePin { .. }
         | StepAction::SignalProxy { .. }
+        | StepAction::RestartService(_)
         | StepAction::DumpDatabase { .. }
         | StepAction::RestoreDatabase { .. }
         | StepAction::ResolveRun { .. } => None,

@@ -26,8 +26,7 @@ pub enum Health {
 /// `published` is (host port, container port/protocol) as the agent tells it; `has_check` says whether the container
 /// has a check of its own. A configured `exec` without such a check is weak too: the card has to say so.
 pub fn health_rule(service: &Service, published: &[(u16, String)], has_check: bool) -> HealthRule {
-    let port = published.iter().filter(|(_, inside)| !inside.ends_with("/udp") && !inside.ends_with("/sctp"));
-    let lowest = port.map(|(host, _)| *host).filter(|p| *p != 0).min();
+    let lowest = tcp_ports(published).into_iter().min();
     let own = if has_check { HealthCheck::Exec } else { HealthCheck::Weak };
     let check = match (&service.health, lowest) {
         (Some(Health::Url(url)), _) => HealthCheck::Http { url: url.clone() },
@@ -42,6 +41,28 @@ pub fn health_rule(service: &Service, published: &[(u16, String)], has_check: bo
         interval_ms: duration::millis(service.interval),
         deadline_s: service.deadline.as_secs(),
     }
+}
+
+fn tcp_ports(published: &[(u16, String)]) -> Vec<u16> {
+    let tcp = published.iter().filter(|(_, inside)| !inside.ends_with("/udp") && !inside.ends_with("/sctp"));
+    let mut ports: Vec<u16> = tcp.map(|(host, _)| *host).filter(|p| *p != 0).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// The ports of which [`health_rule`] takes the lowest although another may be the one that counts (the lowest may be a
+/// debugger's, that even a good release never opens): cards say so. Empty when there is nothing to choose.
+///
+/// Which of them answer now says nothing about the target, and would change with each restart of a container that is
+/// ill, and the plan with it: so none is tried.
+pub fn guessed_among(service: &Service, published: &[(u16, String)]) -> Vec<u16> {
+    // The same port of the container on several addresses or host ports is one door.
+    let mut doors: Vec<&str> = published.iter().map(|(_, inside)| inside.as_str()).collect();
+    doors.retain(|inside| !inside.ends_with("/udp") && !inside.ends_with("/sctp"));
+    doors.sort_unstable();
+    doors.dedup();
+    if service.health.is_none() && doors.len() > 1 { tcp_ports(published) } else { Vec::new() }
 }
 
 impl FromToml for Health {
@@ -148,6 +169,17 @@ mod tests {
             let service = Service { health, ..Service::default() };
             assert_eq!(health_rule(&service, published, has_check).check, want, "{told}");
         }
+    }
+
+    #[test]
+    fn of_several_ports_the_card_can_say_which_one_is_guessed() {
+        let two = [(9229, "9229/tcp".to_owned()), (3000, "3000/tcp".to_owned()), (53, "53/udp".to_owned())];
+        let one = [(3000, "3000/tcp".to_owned()), (3001, "3000/tcp".to_owned()), (53, "53/udp".to_owned())];
+        let unnamed = Service::unnamed();
+        assert_eq!(guessed_among(unnamed, &two), [3000, 9229]);
+        assert_eq!(guessed_among(unnamed, &one), Vec::<u16>::new(), "one port twice is one door");
+        let named = Service { health: Some(Health::Port(3000)), ..Service::default() };
+        assert_eq!(guessed_among(&named, &two), Vec::<u16>::new());
     }
 
     #[test]

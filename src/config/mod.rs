@@ -41,7 +41,7 @@ use people::PersonConfig;
 use stack::Stack;
 use sternway::Sternway;
 
-pub use health::health_rule;
+pub use health::{guessed_among, health_rule};
 pub use problem::Problem;
 pub use secret::{Secret, SecretSource};
 

@@ -99,6 +99,7 @@ impl Core {
         let service = configured.unwrap_or_else(|| crate::config::service::Service::unnamed());
         ServiceRules {
             health: crate::config::health_rule(service, &container.published, container.has_check),
+            guessed_among: crate::config::guessed_among(service, &container.published),
             grace_s: service.grace_s(),
             proxies: service.proxies.iter().filter_map(|p| Some((p.service.clone(), p.signal.clone()?))).collect(),
             start_first: (service.order == SwapOrder::StartFirst).then(|| StartFirst {

@@ -161,6 +161,27 @@ impl std::fmt::Display for Follows {
     }
 }
 
+/// A container that is stopped and started again, as Compose does with whoever depends on a service with
+/// `restart: true` once that service has another container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// Its service.
+    pub service: ServiceName,
+    /// Compose's number of the container, where the service has several that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// Full id of the container: a restart keeps it. One that was replaced meanwhile is left alone.
+    pub container: String,
+    /// The services that it depends on with `restart: true` and that this run replaces or restarts.
+    pub after: Vec<ServiceName>,
+    /// What it runs, before and after.
+    pub fingerprint: Fingerprint,
+    /// What proves it.
+    pub health: HealthRule,
+    /// Seconds it gets to stop by itself.
+    pub grace_s: u32,
+}
+
 /// How a swap lets the new container serve before the old one stops.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartFirst {
@@ -224,6 +245,9 @@ pub enum StepAction {
         /// Seconds it gets to stop by itself.
         grace_s: u32,
     },
+    /// Restart a container that holds on to one that this run replaced (`depends_on … restart: true`), unless it has
+    /// been started since, and prove it.
+    RestartService(Box<Restart>),
     /// Write the image reference into the project's pin file (decision 23).
     WritePin {
         /// The service it is for.

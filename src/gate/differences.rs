@@ -58,6 +58,12 @@ pub fn differences(agreed: &Plan, now: &Plan) -> Vec<String> {
                 say(a.start_first != n.start_first, format!("{service}'s order of swapping was changed"));
                 say(a.grace_s != n.grace_s, format!("{service}'s time to stop was changed"));
             }
+            (StepAction::RestartService(a), StepAction::RestartService(n)) if a.service == n.service => {
+                let service = &a.service;
+                say(a.container != n.container, format!("{service}'s container was replaced by another one"));
+                say(a.health != n.health, format!("{service}'s health rule was changed"));
+                say(a.grace_s != n.grace_s, format!("{service}'s time to stop was changed"));
+            }
             (StepAction::WritePin { old: a, file, key, .. }, StepAction::WritePin { old: n, .. }) if a != n => {
                 say(true, format!("{key} in {file} was changed"));
             }

@@ -179,7 +179,7 @@ fn out_of_missing(chosen: &Chosen, facts: &StackFacts, service: &ServiceName, sa
 /// What proves this very container. An address that several share, or that the old one answers at while the new one is
 /// tried, says nothing about one of them: then it is asked by a port of its own, else by its own check, else it only has
 /// to run.
-fn each(rules: &ServiceRules, container: &ContainerFacts, copies: &[ContainerFacts]) -> HealthRule {
+pub(super) fn each(rules: &ServiceRules, container: &ContainerFacts, copies: &[ContainerFacts]) -> HealthRule {
     if copies.len() == 1 && rules.start_first.is_none() {
         return rules.health.clone();
     }
@@ -228,6 +228,37 @@ pub(super) fn together(rules: &ServiceRules, copies: &[ContainerFacts]) -> Healt
     }
 }
 
+/// Mounts and ports that are named before the rest is counted: a card has few lines.
+const SHOWN: usize = 2;
+
+/// The first few of them, and how many more there are.
+fn shortened(all: &[String], between: &str) -> String {
+    let shown = all.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(between);
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The sentence for code that lies on the host rather than in the image.
+fn stays_on_the_host<'m>(mounts: impl Iterator<Item = &'m (String, String)>) -> Option<String> {
+    let mut all: Vec<String> = mounts.map(|(from, to)| format!("{} → {}", visible(from), visible(to))).collect();
+    all.sort();
+    all.dedup();
+    let (stay, they) = if all.len() > 1 { ("stay", "they are") } else { ("stays", "it is") };
+    let named = shortened(&all, ", ");
+    (!all.is_empty()).then(|| format!("{named} {stay} as {they} on the host: only the image goes back"))
+}
+
+/// The sentence for a port that is asked though another may be the one that counts.
+fn guessed(port: u16, among: &[u16]) -> Option<String> {
+    let others: Vec<String> = among.iter().filter(|p| **p != port).map(u16::to_string).collect();
+    let named = shortened(&others, " or ");
+    (!others.is_empty()).then(|| {
+        format!("port {port} is asked, the lowest; if {named} is what counts: health = {{ port = … }} in the config")
+    })
+}
+
 /// What an approver has to know about these containers.
 pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chosen: &Chosen) -> Vec<String> {
     let service = &ask.service;
@@ -249,6 +280,14 @@ pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chos
         }
     }
     out_of_missing(chosen, facts, service, &mut say);
+    if let Some(words) = stays_on_the_host(chosen.copies.iter().flat_map(|c| &c.from_host)) {
+        say(words);
+    }
+    if let HealthCheck::Tcp { port } = &rules.health.check
+        && let Some(words) = guessed(*port, &rules.guessed_among)
+    {
+        say(words);
+    }
     let weak = chosen.copies.iter().any(|c| each(rules, c, &chosen.copies).check == HealthCheck::Weak);
     if rules.health.check == HealthCheck::Weak {
         say("weak proof: nothing can be asked, only that it runs".to_owned());
@@ -277,4 +316,32 @@ pub(super) fn warnings(ask: &Ask, rules: &ServiceRules, facts: &StackFacts, chos
         });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(mounts: &[(&str, &str)]) -> Option<String> {
+        let mounts: Vec<_> = mounts.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+        stays_on_the_host(mounts.iter())
+    }
+
+    #[test]
+    fn code_on_the_host_is_told_in_one_short_sentence() {
+        assert_eq!(told(&[]), None);
+        let one = told(&[("./src", "/app"), ("./src", "/app")]).unwrap();
+        assert_eq!(one, "./src → /app stays as it is on the host: only the image goes back");
+        let many = told(&[("./a", "/a"), ("./b", "/b"), ("./c", "/c"), ("./d", "/d")]).unwrap();
+        assert_eq!(many, "./a → /a, ./b → /b and 2 more stay as they are on the host: only the image goes back");
+        assert!(told(&[("./\u{202e}x", "/a")]).unwrap().starts_with("./⟨"), "letters that lie are made visible");
+    }
+
+    #[test]
+    fn a_guessed_port_is_told_with_how_to_name_another() {
+        assert_eq!(guessed(3000, &[]), None);
+        let two = guessed(3000, &[3000, 9229]).unwrap();
+        assert_eq!(two, "port 3000 is asked, the lowest; if 9229 is what counts: health = { port = … } in the config");
+        assert!(guessed(1, &[1, 2, 3, 4]).unwrap().contains("if 2 or 3 and 1 more is"));
+    }
 }

@@ -5,6 +5,7 @@
 //! out and must then find a story in which something goes wrong; the program itself only ever has [`Rules::ALL`].
 
 use crate::domain::event::{Event, Outcome};
+use crate::domain::names::ServiceName;
 use crate::domain::plan::{StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{RunState, Status, StepState};
 
@@ -200,7 +201,7 @@ fn remains(run: &RunState, stuck_at: usize) -> Vec<String> {
         if i == stuck_at {
             out.push(format!("{what}: neither done nor taken back"));
         } else if let (StepAction::ProtectImage { .. }, Undo::Action(undo)) = (&planned.action, &planned.undo)
-            && matches!(undo.as_ref(), StepAction::SwapService(_))
+            && matches!(undo.as_ref(), StepAction::SwapService(_) | StepAction::RestartService(_))
             && matches!(state, StepState::Done { .. })
         {
             out.push(format!("{}: not done on the way back", describe(undo)));
@@ -234,6 +235,11 @@ pub fn describe(action: &StepAction) -> String {
             Some(number) => format!("swap {} {number} to {}", swap.service, swap.to.reference),
             None => format!("swap {} to {}", swap.service, swap.to.reference),
         },
+        StepAction::RestartService(restart) => {
+            let after: Vec<&str> = restart.after.iter().map(ServiceName::as_str).collect();
+            let number = restart.number.map(|n| format!(" {n}")).unwrap_or_default();
+            format!("restart {}{number}, which restarts with {}", restart.service, after.join(" and "))
+        }
         StepAction::WritePin { file, key, .. } => format!("pin {key} in {file}"),
         StepAction::RestorePin { file, key, .. } => format!("put back {key} in {file}"),
         StepAction::SignalProxy { proxy, signal } => format!("signal {proxy} with {signal}"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::agent::{ContainerFacts, Inspect, StackFacts};
 use crate::domain::names::ServiceName;
 use crate::domain::plan::{
-    Follows, HealthCheck, HealthRule, ImageChoice, Plan, PlannedStep, Settings, StepAction, Swap, Undo,
+    Follows, HealthCheck, HealthRule, ImageChoice, Plan, PlannedStep, Settings, StepAction, Swap, Tie, Undo,
 };
 use crate::domain::trouble::{Trouble, TroubleKind};
 
@@ -53,7 +53,8 @@ pub(super) fn follow(
 }
 
 /// Who of those that follow is recreated once more by the next `up`: compose 2 hashes the id of the container that a
-/// service points at among its settings, compose 1 the service's name (found by `tests/next_up/followed.rs`).
+/// service points at among its settings, compose 1 the service's name, but for `ipc` (found by
+/// `tests/next_up/followed.rs` and `inside.rs`).
 pub(super) async fn recreated_once(plan: &Plan, inspect: &dyn Inspect) -> Option<String> {
     let mut again = Vec::new();
     for step in &plan.steps {
@@ -62,14 +63,15 @@ pub(super) async fn recreated_once(plan: &Plan, inspect: &dyn Inspect) -> Option
             Some(_) => inspect.compose_mark(&swap.spec).await,
             None => None,
         };
-        if mark.is_some_and(|mark| !mark.version.starts_with("1.")) {
+        let in_memory = swap.follows.as_ref().is_some_and(|follows| follows.tie == Tie::Ipc);
+        if mark.is_some_and(|mark| in_memory || !mark.version.starts_with("1.")) {
             again.push(swap.service.as_str());
         }
     }
     let (one, each) = if again.len() > 1 { ("their", "each ") } else { ("its", "") };
     (!again.is_empty()).then(|| {
         format!(
-            "the next `up` recreates {} once more, {each}to the same image: compose 2 counts the id of the container \
+            "the next `up` recreates {} once more, {each}to the same image: compose counts the id of the container \
              that it points at among {one} settings",
             again.join(" and ")
         )

@@ -19,5 +19,6 @@ pub mod next_up;
 pub mod planner;
 pub mod prune;
 mod pulling;
+mod restarts;
 
 pub use copies::representative;

@@ -83,6 +83,8 @@ impl Ask {
 pub struct ServiceRules {
     /// What proves it.
     pub health: HealthRule,
+    /// The published TCP ports, when there are several and the config does not say how to ask: the lowest is asked.
+    pub guessed_among: Vec<u16>,
     /// Seconds to stop by itself.
     pub grace_s: u32,
     /// Proxies to signal after a swap, with the signal.
@@ -190,6 +192,7 @@ pub async fn prepare(
         Some(_) => notes.warnings.extend(missing::left_behind(&ask.service, &facts)),
         None => dependents::follow(&mut plan, &ask.service, &facts, rules_of)?,
     }
+    super::restarts::restart(&mut plan, &facts, rules_of);
     notes.warnings.extend(dependents::recreated_once(&plan, inspect).await);
     if let ImageFound::Here { handles, .. } = &found {
         notes.warnings.extend(recreated_once(&plan, &chosen, handles, inspect).await);

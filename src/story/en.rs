@@ -9,7 +9,7 @@ use crate::domain::card::{Card, Line, Span, Tone, code, strong, text};
 use crate::domain::event::Outcome;
 use crate::domain::ids::RunId;
 use crate::domain::names::PersonId;
-use crate::domain::plan::{Plan, StepAction, StepOutput, Undo, WayOut};
+use crate::domain::plan::{Plan, Proof, StepAction, StepOutput, Undo, WayOut};
 use crate::domain::run::{Approval, RunState, Status, StepState};
 use crate::domain::text::{shorten, visible};
 use crate::procedures::decide::describe;
@@ -200,7 +200,9 @@ fn change_lines(run: &RunState) -> Vec<Line> {
                 say(to);
             }
             // Once it has begun the step itself is on the card.
-            StepAction::SwapService(_) if run.steps.is_empty() => say(vec![text(describe(&step.action))]),
+            StepAction::SwapService(_) | StepAction::RestartService(_) if run.steps.is_empty() => {
+                say(vec![text(describe(&step.action))]);
+            }
             StepAction::ResolveRun { run, way, .. } => {
                 say(vec![text(way_words(*way)), text(" "), code(run)]);
             }
@@ -238,11 +240,11 @@ fn undo_words(undo: &Undo) -> String {
     }
 }
 
-/// A signal undoes no step, nor does making a container again that points at the one before: both come after the swap
-/// back.
+/// A signal undoes no step, nor does a restart, nor making a container again that points at the one before: all come
+/// after the swap back.
 fn hangs_on_the_first(undo: &StepAction) -> bool {
     match undo {
-        StepAction::SignalProxy { .. } => true,
+        StepAction::SignalProxy { .. } | StepAction::RestartService(_) => true,
         StepAction::SwapService(swap) => swap.follows.is_some(),
         _ => false,
     }
@@ -440,6 +442,13 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
     let mut card = Card::new(outcome_tone(outcome), title);
     if let Outcome::Done = outcome {
         for (step, state) in run.plan.iter().flat_map(|p| &p.plan.steps).zip(&run.steps) {
+            if let (StepAction::RestartService(restart), StepState::Done { output: StepOutput::Proven { proof } }) =
+                (&step.action, state)
+            {
+                let words = format!(" was restarted{}", proven_by(proof));
+                card.lines.retain(|before| before.first() != Some(&strong(restart.service.as_str())));
+                card = card.line(vec![strong(restart.service.as_str()), text(words)]);
+            }
             if let (StepAction::SwapService(swap), StepState::Done { output: StepOutput::Swapped { proof, .. } }) =
                 (&step.action, state)
             {
@@ -454,11 +463,7 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
                         code(swap.to.fingerprint.short()),
                     ]);
                 }
-                line.push(text(if proof.weak {
-                    ", weak proof".to_owned()
-                } else {
-                    format!(", proven by {} answers in {}", proof.answers, milliseconds(proof.after_ms))
-                }));
+                line.push(text(proven_by(proof)));
                 // One line for a scaled service; the last of its containers speaks for all.
                 card.lines.retain(|before| before.first() != line.first());
                 card = card.line(line);
@@ -485,6 +490,13 @@ pub fn ended(run: &RunState, outcome: &Outcome, at: Timestamp) -> Card {
         Outcome::Done => card.button("Show", format!("/runs show {}", run.id)),
         _ => card,
     }
+}
+
+fn proven_by(proof: &Proof) -> String {
+    if proof.weak {
+        return ", weak proof".to_owned();
+    }
+    format!(", proven by {} answers in {}", proof.answers, milliseconds(proof.after_ms))
 }
 
 /// The log cannot be written from now on (decision 9).

@@ -203,6 +203,13 @@ impl World {
         ImageChoice { fingerprint: handles.fingerprint, image: handles.image, reference: reference.to_owned() }
     }
 
+    /// Time goes on; on a real engine it does so by itself.
+    pub(crate) async fn later(&self) {
+        if self.sim.is_some() {
+            self.clock.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// `docker pause`.
     pub(crate) async fn pause(&self, id: &str) {
         match (&self.sim, &self.real) {

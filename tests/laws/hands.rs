@@ -28,12 +28,25 @@ pub fn follows(night: &Night, name: &str, key: &str, of: &str) -> Result<(), Str
     if !points.contains(host["Id"].as_str().unwrap()) {
         return Err(format!("{name} points at {points}, not at today's {of}"));
     }
+    started_after(night, name, of)
+}
+
+/// Whether one container runs and was started after another one of today.
+pub fn started_after(night: &Night, name: &str, of: &str) -> Result<(), String> {
+    let (one, host) = night.run(async { (night.engine.inspect(name).await, night.engine.inspect(of).await) });
+    let (one, host) = (one.unwrap().ok_or("it is gone")?, host.unwrap().ok_or("what it starts after is gone")?);
     let started =
         |c: &serde_json::Value| -> jiff::Timestamp { c["State"]["StartedAt"].as_str().unwrap().parse().unwrap() };
     if one["State"]["Running"] != true || started(&one) < started(&host) {
-        return Err(format!("{name} was not started after {of}: {}", one["State"]));
+        return Err(format!("{name} was not started after {of}: {} and {}", one["State"], host["State"]));
     }
     Ok(())
+}
+
+/// Whether a container that was stopped by hand is left so.
+pub fn stands_still(night: &Night, name: &str) -> Result<(), String> {
+    let one = night.run(async { night.engine.inspect(name).await }).unwrap().ok_or("it is gone")?;
+    if one["State"]["Running"] == false { Ok(()) } else { Err(format!("{name} was started: {}", one["State"])) }
 }
 
 /// The same hosts with other hands.

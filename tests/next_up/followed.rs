@@ -26,7 +26,7 @@ DBBACK",
 };
 
 /// Compose 1 breaks half-way when it recreates on engines that speak this API and newer ones (`wreck.rs`).
-const TOO_NEW_FOR_1: (u32, u32) = (1, 44);
+pub(crate) const TOO_NEW_FOR_1: (u32, u32) = (1, 44);
 
 async fn one(world: &World, service: &str) -> Value {
     let mut all = world.containers(service).await;

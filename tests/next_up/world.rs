@@ -30,10 +30,13 @@ use tokio::time::timeout;
 
 use crate::composes::Compose;
 use crate::forms::{self, Form};
-use crate::real_engine::{self, RealEngine, free_port};
+use crate::real_engine::{self, RealEngine};
 
 /// Longest wait for one call of compose.
 const BOUND: Duration = Duration::from_secs(60);
+
+/// Ports beside each other that a project has for itself: `API_PORT` to `API_LAST`.
+const RANGE: u16 = 3;
 
 /// Asks the published port.
 struct Asks;
@@ -84,7 +87,7 @@ impl World {
             form,
             pinned: true,
             folder,
-            port: free_port(),
+            port: real_engine::free_range(RANGE),
             releases: Vec::new(),
             claims: AtomicU64::new(1),
         };
@@ -132,7 +135,11 @@ impl World {
             false => String::new(),
         };
         let (key, value) = (self.form.pin.1, self.pin_value(tag));
-        let text = format!("# the shop's\n{name}API_PORT={}\n\n{key}={value}\n# the end, no newline", self.port);
+        let text = format!(
+            "# the shop's\n{name}API_PORT={}\nAPI_LAST={}\n\n{key}={value}\n# the end, no newline",
+            self.port,
+            self.port + RANGE - 1
+        );
         std::fs::write(self.env_path(), text).unwrap();
     }
 
@@ -146,7 +153,9 @@ impl World {
     /// What the recorder does after a deploy.
     pub(crate) async fn record(&mut self) {
         let stack = self.agent.stack(&self.real.project()).await.unwrap();
-        let [one] = stack.services[&self.service()].containers.as_slice() else { panic!("one container: {stack:?}") };
+        let [one, ..] = stack.services[&self.service()].containers.as_slice() else {
+            panic!("no container: {stack:?}")
+        };
         self.agent.keep(&self.real.project(), &self.service(), &one.image).await.unwrap();
         self.releases.push(Release {
             id: ReleaseId(Position(self.releases.len() as u64 + 1)),
@@ -246,6 +255,7 @@ impl World {
                 interval_ms: 20,
                 deadline_s: 20,
             },
+            guessed_among: Vec::new(),
             grace_s: 1,
             proxies: Vec::new(),
             start_first: None,

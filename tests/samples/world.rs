@@ -295,6 +295,7 @@ impl World {
         let history = History { current: releases.last().map(|r| r.id), releases };
         prepare(&ask, &self.agent, &history, &|_, container| ServiceRules {
             health: sternway::config::health_rule(config, &container.published, container.has_check),
+            guessed_among: Vec::new(),
             grace_s: config.grace_s(),
             proxies: config.proxies.iter().filter_map(|p| Some((p.service.clone(), p.signal.clone()?))).collect(),
             start_first: None,

@@ -90,10 +90,13 @@ pub enum Kind {
     Missing,
     /// Three of those.
     AllMissing,
+    /// One with a worker that restarts with it, and a mailer that restarts with the worker; an idler would too, but it
+    /// was stopped.
+    Restarting,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Plain,
         Self::Scaled,
         Self::StartFirst,
@@ -101,12 +104,13 @@ impl Kind {
         Self::Followed,
         Self::Missing,
         Self::AllMissing,
+        Self::Restarting,
     ];
 
     /// Compose's numbers of its containers.
     pub fn numbers(self) -> &'static [u32] {
         match self {
-            Self::Plain | Self::StartFirst | Self::Followed | Self::Missing => &[1],
+            Self::Plain | Self::StartFirst | Self::Followed | Self::Missing | Self::Restarting => &[1],
             Self::Scaled | Self::ScaledStartFirst | Self::AllMissing => &[1, 2, 4],
         }
     }
@@ -133,8 +137,23 @@ impl Kind {
             all.push(ComposeService { lives_in: Some("api".to_owned()), ..plain("sidecar") });
             all.push(ComposeService { volumes_from: vec!["sidecar".to_owned()], ..plain("copier") });
         }
+        if self == Self::Restarting {
+            all[0].volumes = vec!["/srv/shop/src:/app".to_owned()];
+            for (service, with) in [("worker", "api"), ("mailer", "worker"), ("idler", "api")] {
+                let plain = ComposeService::new("shop", service, "shop/sidecar:1.0", &[]);
+                all.push(ComposeService { restarts_with: vec![with.to_owned()], ..plain });
+            }
+        }
         all
     }
+}
+
+/// What the team's hands do after a deploy of [`Kind::Restarting`].
+async fn settle(engine: &SimEngine) {
+    use sternway::agent::engine::Engine;
+    engine.stop("shop-idler-1", 0).await.unwrap();
+    engine.stop("shop-mailer-1", 0).await.unwrap();
+    engine.start("shop-mailer-1").await.unwrap();
 }
 
 /// Everything that outlives a kill.
@@ -266,6 +285,9 @@ impl Night {
         self.set_pin(&image);
         for service in self.kind.services(&image) {
             self.engine.compose(&service).unwrap();
+        }
+        if self.kind == Kind::Restarting {
+            self.run(settle(&self.engine));
         }
     }
 

@@ -220,6 +220,18 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
+/// The first of so many ports beside each other that are free now.
+pub(crate) fn free_range(count: u16) -> u16 {
+    for _ in 0..100 {
+        let first = free_port();
+        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if first.checked_add(count).is_some() && (first..first + count).all(free) {
+            return first;
+        }
+    }
+    panic!("no {count} free ports beside each other")
+}
+
 /// Asks a published port by HTTP whether the program behind it is well.
 pub(crate) async fn ask(port: u16) -> Result<(), String> {
     let asked = async {

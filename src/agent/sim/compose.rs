@@ -37,6 +37,8 @@ pub struct ComposeService {
     pub restart: String,
     /// Services it depends on (`condition: service_started`).
     pub depends_on: Vec<String>,
+    /// Services it depends on with `restart: true`.
+    pub restarts_with: Vec<String>,
     /// Labels of the file.
     pub labels: Vec<(String, String)>,
     /// Networks beside the project's default one.
@@ -65,6 +67,7 @@ impl ComposeService {
             volumes: Vec::new(),
             restart: "unless-stopped".to_owned(),
             depends_on: Vec::new(),
+            restarts_with: Vec::new(),
             labels: Vec::new(),
             networks: Vec::new(),
             lives_in: None,
@@ -123,7 +126,9 @@ impl ComposeService {
                 label("project.config_files", format!("{}/docker-compose.yml", self.working_dir));
                 label("version", "2.40.3".to_owned());
                 label("image", image_id.to_owned());
-                let needs: Vec<_> = self.depends_on.iter().map(|s| format!("{s}:service_started:false")).collect();
+                let needs = self.depends_on.iter().map(|s| format!("{s}:service_started:false"));
+                let restarts = self.restarts_with.iter().map(|s| format!("{s}:service_started:true"));
+                let needs: Vec<_> = needs.chain(restarts).collect();
                 label("depends_on", needs.join(","));
                 if replaces {
                     label("replace", format!("{}-{}", self.service, self.number));
@@ -227,9 +232,27 @@ impl World {
                 self.remove(&id)?;
                 self.rename(&new, &name)?;
                 self.compose_start(wanted, &new, now)?;
+                self.restart_dependents(wanted, now)?;
                 Ok(new)
             }
         }
+    }
+
+    /// `depends_on … restart: true`: those that say so of the recreated service, and nobody who depends on them
+    /// (tried with 2.40.3; it stops them before and starts them after).
+    fn restart_dependents(&mut self, wanted: &ComposeService, now: Timestamp) -> Result<(), EngineError> {
+        let says_so = |c: &&Container| {
+            let label = c.label("com.docker.compose.depends_on").unwrap_or_default();
+            c.runs()
+                && c.label("com.docker.compose.project") == Some(&wanted.project)
+                && crate::agent::spec::restarts_with(label, &wanted.service)
+        };
+        let ids: Vec<String> = self.containers.iter().filter(says_so).map(|c| c.id.clone()).collect();
+        for id in ids {
+            self.stop(&id, 0, now)?;
+            self.start(&id, now)?;
+        }
+        Ok(())
     }
 
     fn compose_new(

@@ -10,6 +10,7 @@
 //! - [`recreate`], [`recreate_recorded`]: the body of create for a new container, and the networks to connect.
 //! - [`obstacles`]: why a container cannot be swapped faithfully yet.
 //! - [`only_in_file`]: what no container tells, found in the compose file's text.
+//! - [`from_host()`]: the project's code that lies on the host and so does not go back.
 //! - [`matches()`]: whether the engine made what was asked for.
 //!
 //! Known limits, all of them the engine's: a variable (or label) set to the very value of the image cannot be told
@@ -19,6 +20,7 @@
 
 mod alone;
 mod file;
+mod from_host;
 mod json;
 mod labels;
 mod matches;
@@ -34,6 +36,7 @@ mod tests;
 
 pub use alone::alone;
 pub use file::only_in_file;
+pub use from_host::from_host;
 pub use labels::{
     COMPOSE_PREFIX, CONFIG_FILES, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT,
     SERVICE, VERSION, WORKING_DIR, compose_labels, restarts_with,
