@@ -106,11 +106,15 @@ impl Shop {
     fn put_nginx_in_front(&self) -> Result<()> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/proxies.sh");
         let mut fetch = Command::new("sh");
-        run({
-            fetch.arg(script).arg(PROXIES);
-            fetch
-        })?;
-        run(docker(&["tag", PROXIES, &self.image("web", "1.0")]))?;
+        fetch.arg(script).arg(PROXIES);
+        run(fetch)?;
+        // With the shop's label, by which all of it is found in the end.
+        let (context, label) = (self.folder.join("nginx"), format!("io.sternway.demo={}", self.id));
+        std::fs::create_dir(&context)?;
+        std::fs::write(context.join("Dockerfile"), format!("FROM {PROXIES}\n"))?;
+        let mut build = docker(&["build", "--quiet", "--label", &label, "--tag", &self.image("web", "1.0")]);
+        build.arg(&context);
+        run(build)?;
         std::fs::write(self.folder.join("proxy.conf"), include_str!("nginx.conf"))?;
         std::fs::write(self.folder.join("compose.yml"), include_str!("behind-nginx.yml"))?;
         Ok(())
@@ -255,9 +259,6 @@ impl Drop for Shop {
             {
                 eprintln!("something of the shop {} is left: {error}", self.id);
             }
-        }
-        if self.kind.behind_nginx {
-            let _ = run(docker(&["rmi", &self.image("web", "1.0")]));
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
