@@ -174,11 +174,7 @@ async fn an_image_taken_through_an_engine_with_the_other_store_is_the_same_relea
     let (agent, store) = (world.agent(), world.engine().facts().await.unwrap().store);
     let (other, first) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
     recorded(&world, &agent, &first).await;
-    let across = match store {
-        StoreKind::GraphDriver => StoreKind::Containerd,
-        StoreKind::Containerd => StoreKind::GraphDriver,
-    };
-    for (program, its_store) in [(Program::Given, across), (Program::Machines, StoreKind::GraphDriver)] {
+    for (program, its_store) in [(Program::Given, other_store(store)), (Program::Machines, StoreKind::GraphDriver)] {
         let case = format!("{program:?} with {its_store:?}");
         let folder = tempfile::tempdir().unwrap();
         let there = OwnEngine::start(program, its_store, folder.path()).await;
@@ -210,70 +206,73 @@ async fn a_store_switched_under_us_is_an_alarm_and_all_is_there_again_when_it_is
     if !OwnEngine::possible("a switched image store") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    for (was, is) in [(StoreKind::GraphDriver, StoreKind::Containerd), (StoreKind::Containerd, StoreKind::GraphDriver)]
-    {
-        let data = folder.path().join(was.as_str());
-        std::fs::create_dir(&data).unwrap();
-        let start = async |store| {
-            let own = OwnEngine::start(Program::Given, store, &data).await;
-            let real = RealEngine::at(Some(&own.host)).await.expect("it answers");
-            assert_eq!(real.engine().facts().await.unwrap().store, store, "as it was started");
-            (own, real)
-        };
-        let (own, real) = start(was).await;
-        let mut world = World::on(real).await;
-        let (runs, earlier) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
-        let agent = world.agent();
-        let deployed = world.deploy(&runs).await;
-        for image in [&runs, &earlier] {
-            agent.keep(&world.project, &world.service, &on_record(image)).await.unwrap();
-            assert_eq!(found(&agent, image).await.as_ref(), Some(&image.image));
-        }
-        assert_eq!(world.stack(&agent).await.switched, None);
-        // What is kept outlives `docker image prune -a`: this engine is ours, so it may be tried.
-        world.real_engine().prune_images().await;
-        assert_eq!(found(&agent, &earlier).await.as_ref(), Some(&earlier.image), "kept");
-        let tar =
-            world.real_engine().save_tar(&pin_reference(&world.project, &world.service, &on_record(&earlier))).await;
-        drop(agent);
-        own.stop();
+    let Some(given) = World::real().await else { return };
+    let was = given.engine().facts().await.unwrap().store;
+    let (is, folder) = (other_store(was), tempfile::tempdir().unwrap());
+    let start = async |store| {
+        let own = OwnEngine::start(Program::Given, store, folder.path()).await;
+        let real = RealEngine::at(Some(&own.host)).await.expect("it answers");
+        assert_eq!(real.engine().facts().await.unwrap().store, store, "as it was started");
+        (own, real)
+    };
+    let (own, real) = start(was).await;
+    let mut world = World::on(real).await;
+    let (runs, earlier) = (world.image("2", Behaviour::Healthy).await, world.image("1", Behaviour::Healthy).await);
+    let agent = world.agent();
+    let deployed = world.deploy(&runs).await;
+    for image in [&runs, &earlier] {
+        agent.keep(&world.project, &world.service, &on_record(image)).await.unwrap();
+        assert_eq!(found(&agent, image).await.as_ref(), Some(&image.image));
+    }
+    assert_eq!(world.stack(&agent).await.switched, None);
+    // What is kept outlives `docker image prune -a`: this engine is ours, so it may be tried.
+    world.real_engine().prune_images().await;
+    assert_eq!(found(&agent, &earlier).await.as_ref(), Some(&earlier.image), "kept");
+    let tar = world.real_engine().save_tar(&pin_reference(&world.project, &world.service, &on_record(&earlier))).await;
+    drop(agent);
+    own.stop();
 
-        let (own, real) = start(is).await;
-        world.moves_to(real);
-        let agent = world.agent();
-        let alarm = StoreSwitched { was, is };
+    let (own, real) = start(is).await;
+    world.moves_to(real);
+    let agent = world.agent();
+    let alarm = StoreSwitched { was, is };
+    let stack = world.stack(&agent).await;
+    assert_eq!((stack.switched, stack.services.len()), (Some(alarm), 0), "nothing is seen, and that is said");
+    for image in [&runs, &earlier] {
+        let seen = agent.find_image(&on_record(image)).await.unwrap();
+        assert_eq!(seen, ImageFound::OtherStore(alarm), "hidden, never gone");
+    }
+    // Brought over by hand, it is the release that is on record.
+    world.real_engine().load_tar(tar).await;
+    let brought = found(&agent, &earlier).await.expect("here");
+    assert_ne!(brought, earlier.image, "an id of the other store");
+    assert_eq!(world.stack(&agent).await.switched, Some(alarm), "the project is still hidden");
+    drop(agent);
+    own.stop();
+
+    let (own, real) = start(was).await;
+    world.moves_to(real);
+    let agent = world.agent();
+    until("the container runs again", async || {
         let stack = world.stack(&agent).await;
-        assert_eq!((stack.switched, stack.services.len()), (Some(alarm), 0), "nothing is seen, and that is said");
-        for image in [&runs, &earlier] {
-            let seen = agent.find_image(&on_record(image)).await.unwrap();
-            assert_eq!(seen, ImageFound::OtherStore(alarm), "hidden, never gone");
-        }
-        // Brought over by hand, it is the release that is on record.
-        world.real_engine().load_tar(tar).await;
-        let brought = found(&agent, &earlier).await.expect("here");
-        assert_ne!(brought, earlier.image, "an id of the other store");
-        assert_eq!(world.stack(&agent).await.switched, Some(alarm), "the project is still hidden");
-        drop(agent);
-        own.stop();
+        assert_eq!(stack.switched, None, "switched back");
+        let seen = world.engine().inspect(&deployed.id).await.unwrap().expect("the very container");
+        seen["State"]["Running"] == json!(true)
+    })
+    .await;
+    world.settled("switched back", &runs).await;
+    for image in [&runs, &earlier] {
+        assert_eq!(found(&agent, image).await.as_ref(), Some(&image.image), "as it was");
+    }
+    drop(agent);
+    drop(world);
+    own.stop();
+}
 
-        let (own, real) = start(was).await;
-        world.moves_to(real);
-        let agent = world.agent();
-        until("the container runs again", async || {
-            let stack = world.stack(&agent).await;
-            assert_eq!(stack.switched, None, "switched back");
-            let seen = world.engine().inspect(&deployed.id).await.unwrap().expect("the very container");
-            seen["State"]["Running"] == json!(true)
-        })
-        .await;
-        world.settled("switched back", &runs).await;
-        for image in [&runs, &earlier] {
-            assert_eq!(found(&agent, image).await.as_ref(), Some(&image.image), "as it was");
-        }
-        drop(agent);
-        drop(world);
-        own.stop();
+fn other_store(store: StoreKind) -> StoreKind {
+    match store {
+        StoreKind::GraphDriver => StoreKind::Containerd,
+        StoreKind::Containerd => StoreKind::GraphDriver,
     }
 }
 
