@@ -12,9 +12,10 @@ use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
 use super::spec::{self, Surroundings};
+use super::swap::api;
 use super::{
-    ComposeMark, ContainerFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts, ServiceFacts,
-    StackFacts, fingerprint, pinfile, raw,
+    ComposeMark, ContainerFacts, EngineFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts,
+    ServiceFacts, StackFacts, fingerprint, pinfile, raw,
 };
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
@@ -36,6 +37,7 @@ impl<E: Engine> HostAgent<E> {
         container: &Value,
         all: &[Value],
         open: &[Operation],
+        engine: &EngineFacts,
     ) -> Result<ContainerFacts, LookError> {
         let id = raw::id(container);
         let own_op = open.iter().find(|op| {
@@ -73,7 +75,7 @@ impl<E: Engine> HostAgent<E> {
         let around = Surroundings { peers: &peers, own_container: self.config.own_container.as_deref() };
         let changes = self.engine.filesystem_changes(id).await.map_err(look_error)?;
         obstacles.extend(spec::obstacles(container, &image, &changes, around));
-        obstacles.extend(self.only_in_files(project, service, container));
+        obstacles.extend(self.only_in_files(project, service, container, engine));
         if let Some(op) = own_op {
             obstacles.push(format!(
                 "a swap of {service} by {} is open: it is ended by the next step of that run, or by `/runs retry {0}`",
@@ -122,7 +124,14 @@ impl<E: Engine> HostAgent<E> {
 
     /// What a swap would lose because only the compose files tell of it. Read are those beneath the project's folder of
     /// the config: a label must not lead us elsewhere.
-    fn only_in_files(&self, project: &ProjectName, service: &ServiceName, container: &Value) -> Vec<String> {
+    fn only_in_files(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        container: &Value,
+        engine: &EngineFacts,
+    ) -> Vec<String> {
+        let tells_mac = api(&engine.api) < spec::TELLS_MAC_BEFORE;
         let folder = self.config.projects.get(project).and_then(|allowed| allowed.folder.as_deref());
         let (Some(folder), Some(files)) = (folder, raw::label(container, spec::CONFIG_FILES)) else {
             return Vec::new();
@@ -134,7 +143,7 @@ impl<E: Engine> HostAgent<E> {
         };
         let read = files.split(',').filter_map(|file| beneath(file.trim())).filter_map(|file| {
             let text = pinfile::text(folder, &file)?;
-            Some(spec::only_in_file(&text, &file, service.as_str()))
+            Some(spec::only_in_file(&text, &file, service.as_str(), tells_mac))
         });
         read.flatten().collect()
     }
@@ -202,7 +211,7 @@ impl<E: Engine> Inspect for HostAgent<E> {
             if raw::label(container, raw::ONEOFF) == Some("True") {
                 continue;
             }
-            let one = self.facts_of(project, &service, container, &all, &open).await?;
+            let one = self.facts_of(project, &service, container, &all, &open, &facts.engine).await?;
             let of_service: &mut ServiceFacts = facts.services.entry(service).or_default();
             of_service.containers.push(one);
             of_service.containers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
