@@ -6,6 +6,8 @@
 #[path = "support/real_engine.rs"]
 mod real_engine;
 
+#[path = "agent/own_engine.rs"]
+mod own_engine;
 #[path = "agent/world.rs"]
 mod world;
 
@@ -27,6 +29,8 @@ macro_rules! on_both_engines {
 mod crashes;
 #[path = "agent/gone.rs"]
 mod gone;
+#[path = "agent/identity.rs"]
+mod identity;
 #[path = "agent/images.rs"]
 mod images;
 #[path = "agent/pins.rs"]

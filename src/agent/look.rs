@@ -14,9 +14,10 @@ use super::host::{HostAgent, look_error};
 use super::images::foreign_platform;
 use super::operation::{Operation, Phase};
 use super::spec::{self, Surroundings};
+use super::swap::api;
 use super::{
-    ComposeMark, ContainerFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts, ServiceFacts,
-    StackFacts, fingerprint, pinfile, raw,
+    ComposeMark, ContainerFacts, EngineFacts, Holdings, ImageFound, Inspect, LookError, PastStart, PinFacts,
+    ServiceFacts, StackFacts, fingerprint, pinfile, raw,
 };
 use crate::domain::canonical;
 use crate::domain::names::{Fingerprint, ProjectName, ServiceName};
@@ -30,16 +31,26 @@ fn other(error: impl std::fmt::Display) -> LookError {
     LookError::Other(error.to_string())
 }
 
+/// What is there beside the container that is looked at.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    /// All containers of the project, those that are gone included.
+    all: &'a [Value],
+    /// Open operations.
+    open: &'a [Operation],
+    engine: &'a EngineFacts,
+}
+
 impl<E: Engine> HostAgent<E> {
     async fn facts_of(
         &self,
         project: &ProjectName,
         service: &ServiceName,
         container: &Value,
-        all: &[Value],
-        open: &[Operation],
+        scene: Scene<'_>,
         gone: Option<&Gone>,
     ) -> Result<ContainerFacts, LookError> {
+        let Scene { all, open, engine } = scene;
         let id = raw::id(container);
         let own_op = open.iter().find(|op| {
             let this_one = op.number.is_none_or(|n| n == raw::number(container));
@@ -83,7 +94,7 @@ impl<E: Engine> HostAgent<E> {
             Some(_) => spec::obstacles_to_make(container, &image, &changes, around),
             None => spec::obstacles(container, &image, &changes, around),
         });
-        obstacles.extend(self.only_in_files(project, service, container));
+        obstacles.extend(self.only_in_files(project, service, container, engine));
         if let Some(op) = own_op {
             obstacles.push(format!(
                 "a swap of {service} by {} is open: it is ended by the next step of that run, or by `/runs retry {0}`",
@@ -147,7 +158,14 @@ impl<E: Engine> HostAgent<E> {
 
     /// What a swap would lose because only the compose files tell of it. Read are those beneath the project's folder of
     /// the config: a label must not lead us elsewhere.
-    fn only_in_files(&self, project: &ProjectName, service: &ServiceName, container: &Value) -> Vec<String> {
+    fn only_in_files(
+        &self,
+        project: &ProjectName,
+        service: &ServiceName,
+        container: &Value,
+        engine: &EngineFacts,
+    ) -> Vec<String> {
+        let tells_mac = api(&engine.api) < spec::TELLS_MAC_BEFORE;
         let folder = self.config.projects.get(project).and_then(|allowed| allowed.folder.as_deref());
         let (Some(folder), Some(files)) = (folder, raw::label(container, spec::CONFIG_FILES)) else {
             return Vec::new();
@@ -159,7 +177,7 @@ impl<E: Engine> HostAgent<E> {
         };
         let read = files.split(',').filter_map(|file| beneath(file.trim())).filter_map(|file| {
             let text = pinfile::text(folder, &file)?;
-            Some(spec::only_in_file(&text, &file, service.as_str()))
+            Some(spec::only_in_file(&text, &file, service.as_str(), tells_mac))
         });
         read.flatten().collect()
     }
@@ -220,13 +238,15 @@ impl<E: Engine> HostAgent<E> {
         };
         all.extend(gone.iter().map(|g| g.container.clone()));
         let mut made: BTreeMap<ServiceName, Vec<Timestamp>> = BTreeMap::new();
+        let engine = facts.engine.clone();
+        let scene = Scene { all: &all, open: &open, engine: &engine };
         for container in &all {
             let Some(service) = service_of(container) else { continue };
             if raw::label(container, raw::ONEOFF) == Some("True") {
                 continue;
             }
             let gone = gone.iter().find(|g| raw::id(&g.container) == raw::id(container));
-            let one = self.facts_of(project, &service, container, &all, &open, gone).await?;
+            let one = self.facts_of(project, &service, container, scene, gone).await?;
             // What was never started was never in use.
             if gone.is_none() && one.started.is_some() {
                 made.entry(service.clone()).or_default().extend(raw::created(container));

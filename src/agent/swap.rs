@@ -432,6 +432,6 @@ pub(super) fn uncertain(error: EngineError) -> ActError {
 }
 
 /// `1.41` as numbers; an engine that tells none is taken for an old one.
-fn api(text: &str) -> (u32, u32) {
+pub(super) fn api(text: &str) -> (u32, u32) {
     text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?))).unwrap_or((1, 24))
 }

@@ -102,11 +102,31 @@ impl World {
     }
 
     pub(crate) async fn real() -> Option<Self> {
-        let real = RealEngine::find().await?;
+        Some(Self::on(RealEngine::find().await?).await)
+    }
+
+    /// On this engine.
+    pub(crate) async fn on(real: RealEngine) -> Self {
         let networks = vec![real.network("default").await, real.network("back").await];
         let (engine, project) = (real.engine(), real.project());
         let port = real_engine::free_port();
-        Some(Self::new(None, Some(real), engine, Arc::new(SystemClock), project, port, networks))
+        Self::new(None, Some(real), engine, Arc::new(SystemClock), project, port, networks)
+    }
+
+    /// The engine was started again, and listens elsewhere.
+    pub(crate) fn moves_to(&mut self, real: RealEngine) {
+        self.engine = real.engine();
+        self.real = Some(real);
+    }
+
+    /// Images that are put there from now on are told to be made at this time.
+    pub(crate) fn dated(&mut self, time: &str) {
+        self.real.as_mut().expect("a real engine").dated(time);
+    }
+
+    /// What a test on a real engine alone may ask it beyond the agent's contract.
+    pub(crate) fn real_engine(&self) -> &RealEngine {
+        self.real.as_ref().expect("a real engine")
     }
 
     fn new(

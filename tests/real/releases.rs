@@ -106,6 +106,48 @@ async fn tags_that_move_and_images_that_come_back_from_a_tar_change_no_release()
     assert!(bot.stop().await.success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_built_again_is_the_release_on_record_and_the_next_up_leaves_it_alone() {
+    let Some(mut shop) = Shop::open(&[("1.0", "good"), ("1.1", "good")]).await else { return };
+    let config = shop.write_config(&Settings::default());
+    let bot = Served::start(&shop, &config, &shop.store()).await;
+    bot.journal.release(&shop.image("1.0"), true).await;
+    let first = shop.running().await;
+    shop.deploy("1.1").await;
+    bot.journal.release(&shop.image("1.1"), true).await;
+    delete(&shop, &first).await;
+    let engine = shop.engine.engine();
+    shop.engine.dated("2001-01-01T00:00:00Z");
+    let mut ids = Vec::new();
+    for version in ["1.0", "1.1"] {
+        shop.engine.product("api", version, "good").await;
+        ids.push(engine.image(&shop.image(version)).await.unwrap().unwrap()["Id"].clone());
+    }
+    assert_ne!(shop.api().await["Image"], ids[1], "1.1 has another id since");
+    shop.deploy("1.1").await;
+    let run = rollback(&bot, "/rollback image api").await;
+    assert!(done(&run), "{:?}", run.status);
+    assert_eq!(
+        (shop.running().await, &shop.api().await["Image"]),
+        (first, &ids[0]),
+        "the program of then, its id of now"
+    );
+    let api = shop.api().await["Id"].clone();
+    shop.compose(&["up", "-d"]).await;
+    let after = shop.api().await["Id"].clone();
+    if compose_is_second(&shop).await {
+        assert_eq!(after, api, "the next `up` finds nothing to do");
+    }
+    let releases = bot.journal.history().releases;
+    assert_eq!(releases.len(), 2, "nothing was deployed that is not on record: {releases:?}");
+    assert!(bot.stop().await.success());
+}
+
+/// Whether Compose 2 made it. Compose 1 counts the image's id in, which the card says beforehand.
+async fn compose_is_second(shop: &Shop) -> bool {
+    !shop.api().await["Config"]["Labels"]["com.docker.compose.version"].as_str().unwrap().starts_with("1.")
+}
+
 /// How often the story is played until nobody disturbs it.
 const PLAYS: usize = 6;
 

@@ -16,7 +16,8 @@
 # STERNWAY_ENGINE_FLAGS   further flags for that dockerd
 # STERNWAY_ENGINE_BIN     a folder with another dockerd and its containerd (engines.sh fetches them): no engine that is
 #                         there is used, whatever DOCKER_HOST says
-# STERNWAY_ENGINE_STORE=containerd   images in containerd's store (engine 24 and newer)
+# STERNWAY_ENGINE_STORE=containerd   images in containerd's store (engine 24 and newer); =graph in a graph driver
+# STERNWAY_ENGINE_KEEP=1  that engine's data stay at the end, for one who starts it on them again
 # STERNWAY_REQUIRE_ENGINE=1   no engine is an error whatever --else-... says (CI)
 #
 # Exit codes: 69 no engine can be had, 64 wrong usage, otherwise COMMAND's own.
@@ -87,7 +88,10 @@ attempt() {
     run=$(mktemp -d /run/sternway-engine.XXXXXX)
     mkdir -p "$state/data"
     features=
-    [ "${STERNWAY_ENGINE_STORE:-}" != containerd ] || features='"features": {"containerd-snapshotter": true}, '
+    case ${STERNWAY_ENGINE_STORE:-} in
+    containerd) features='"features": {"containerd-snapshotter": true}, ' ;;
+    graph) features='"features": {"containerd-snapshotter": false}, ' ;;
+    esac
     echo "{$features\"default-address-pools\": [{\"base\": \"$ADDRESSES\", \"size\": 24}]}" >"$state/daemon.json"
     # `none` would also delete a docker0 that is there: it may be another engine's. With one there,
     # nothing of ours uses it: containers live on networks of their own.
@@ -177,7 +181,7 @@ stop_own() {
     for folder in "$run" "$state/data"; do
         awk -v at="$folder" '$2 == at || index($2, at "/") == 1 { print $2 }' /proc/mounts | sort -r |
             while read -r mounted; do umount -l "$(printf %b "$mounted")" || :; done
-        rm -rf --one-file-system "$folder"
+        [ "$folder:${STERNWAY_ENGINE_KEEP:-}" = "$state/data:1" ] || rm -rf --one-file-system "$folder"
     done
     close_way
     rm -f "$state/own" "$state/daemon.json"

@@ -16,7 +16,8 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::query_parameters::{
     ImportImageOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
-    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions,
+    ListVolumesOptionsBuilder, PruneImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+    RemoveVolumeOptions,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -52,7 +53,14 @@ impl RealEngine {
     /// where `CI` is set.
     pub(crate) async fn find() -> Option<Self> {
         let host = std::env::var_os("DOCKER_HOST").and_then(|h| h.into_string().ok());
-        let engine = DockerEngine::connect(host.as_deref()).expect("DOCKER_HOST has a known form");
+        let found = Self::at(host.as_deref()).await?;
+        sweep_leftovers(&found.docker, &found.now).await;
+        Some(found)
+    }
+
+    /// The engine at this address; the same where it does not answer.
+    pub(crate) async fn at(host: Option<&str>) -> Option<Self> {
+        let engine = DockerEngine::connect(host).expect("DOCKER_HOST has a known form");
         let arch = match engine.facts().await {
             Ok(facts) => facts.arch,
             Err(why) => {
@@ -63,13 +71,12 @@ impl RealEngine {
         };
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("pid{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let docker = match host.as_deref() {
+        let docker = match host {
             Some(host) => Docker::connect_with_host(host),
             None => Docker::connect_with_unix_defaults(),
         };
         let docker = docker.expect("it answered a moment ago");
         let now = docker.info().await.expect("it answers").system_time.expect("it has a clock");
-        sweep_leftovers(&docker, &now).await;
         Some(Self { engine: Arc::new(engine), docker, id, arch, now })
     }
 
@@ -154,13 +161,39 @@ impl RealEngine {
 
     /// Loads an image of one layer.
     async fn load(&self, reference: &str, layer: &[u8], config: &Value) {
-        let archive = archive(reference, &self.arch, &self.now, layer, config);
+        self.load_tar(archive(reference, &self.arch, &self.now, layer, config)).await;
+    }
+
+    /// `docker load`.
+    pub(crate) async fn load_tar(&self, archive: Vec<u8>) {
         let mut load =
             self.docker.import_image(ImportImageOptions::default(), bollard::body_full(archive.into()), None);
         while let Some(step) = load.next().await {
-            let step = step.unwrap_or_else(|e| panic!("loading {reference}: {e}"));
-            assert!(step.error_detail.is_none(), "loading {reference}: {:?}", step.error_detail);
+            let step = step.unwrap_or_else(|e| panic!("loading an image: {e}"));
+            assert!(step.error_detail.is_none(), "loading an image: {:?}", step.error_detail);
         }
+    }
+
+    /// `docker save`.
+    pub(crate) async fn save_tar(&self, reference: &str) -> Vec<u8> {
+        let mut archive = Vec::new();
+        let mut saving = self.docker.export_image(reference);
+        while let Some(part) = saving.next().await {
+            archive.extend_from_slice(&part.unwrap_or_else(|e| panic!("saving {reference}: {e}")));
+        }
+        archive
+    }
+
+    /// `docker image prune -a`, for engines that nobody else uses.
+    pub(crate) async fn prune_images(&self) {
+        let filters = HashMap::from([("dangling", vec!["false"])]);
+        let options = PruneImagesOptionsBuilder::new().filters(&filters).build();
+        self.docker.prune_images(Some(options)).await.expect("images can be pruned");
+    }
+
+    /// Images that are loaded from now on are told to be made at this time.
+    pub(crate) fn dated(&mut self, now: &str) {
+        now.clone_into(&mut self.now);
     }
 
     /// Makes a network with the test's label.
@@ -307,7 +340,7 @@ async fn sweep_leftovers(docker: &Docker, now: &str) {
 }
 
 /// The scripted program as a static file.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| compiled("tests/support/scripted.rs")).clone()
 }

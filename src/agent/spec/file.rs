@@ -8,6 +8,9 @@ const HOOKS: [&str; 2] = ["post_start", "pre_stop"];
 /// Where a file's content is given without a file that could be mounted.
 const COPIED: [&str; 2] = ["content", "environment"];
 
+/// The first API version that tells a generated MAC address and one that was asked for alike (Engine API history).
+pub const TELLS_MAC_BEFORE: (u32, u32) = (1, 52);
+
 /// A key with all lines beneath it.
 struct Block<'a> {
     name: &'a str,
@@ -41,8 +44,8 @@ impl<'a> Block<'a> {
 }
 
 /// Sentences about what a swap of this service would lose; empty when the file gives no reason for one. `file` is its
-/// name, for people.
-pub fn only_in_file(text: &str, file: &str, service: &str) -> Vec<String> {
+/// name, for people. `tells_mac`: whether the engine tells which MAC address was asked for ([`TELLS_MAC_BEFORE`]).
+pub fn only_in_file(text: &str, file: &str, service: &str, tells_mac: bool) -> Vec<String> {
     let sections = blocks(&text.lines().collect::<Vec<_>>());
     let services = beneath(&sections, "services");
     let own: Vec<&Block<'_>> = services.iter().filter(|s| s.name == service).collect();
@@ -57,6 +60,14 @@ pub fn only_in_file(text: &str, file: &str, service: &str) -> Vec<String> {
                  Roll back with `docker compose up -d {service}`, or do without the hook."
             ));
         }
+    }
+    let has_mac = |s: &Block<'_>| s.has_key("mac_address");
+    if !tells_mac && (own.iter().any(|s| has_mac(s)) || (merges && elsewhere().any(has_mac))) {
+        found.push(format!(
+            "{service} has a mac_address in {file}, and this engine (API 1.52 and newer) tells of no running container which \
+             one was asked for: the new one would get another. Roll back with `docker compose up -d {service}`, or do \
+             without it."
+        ));
     }
     for (section, kind) in [("configs", "config"), ("secrets", "secret")] {
         for entry in beneath(&sections, section).iter().filter(|entry| COPIED.iter().any(|key| entry.has_key(key))) {
@@ -147,7 +158,7 @@ secrets:
 "#;
 
     fn found(service: &str) -> String {
-        only_in_file(FILE, "compose.yml", service).join("\n")
+        only_in_file(FILE, "compose.yml", service, true).join("\n")
     }
 
     #[test]
@@ -161,7 +172,7 @@ secrets:
 
     #[test]
     fn content_that_is_copied_is_found_where_it_is_used() {
-        let api = only_in_file(FILE, "compose.yml", "api");
+        let api = only_in_file(FILE, "compose.yml", "api", true);
         assert_eq!(api.len(), 2, "{api:?}");
         assert!(api[0].contains("the config settings of api"), "{api:?}");
         assert!(api[1].contains("the secret token of api"), "{api:?}");
@@ -169,9 +180,22 @@ secrets:
     }
 
     #[test]
+    fn a_mac_address_is_found_where_the_engine_does_not_tell_it() {
+        let file = "x-far: &far {mac_address: \"02:00:00:00:00:01\"}\nservices:\n  api:\n    networks:\n      back:\n        \
+                    mac_address: 02:00:00:00:00:02\n  web: {image: x}\n  worker:\n    <<: *far\n";
+        for (service, tells_mac, sentences) in
+            [("api", false, 1), ("worker", false, 1), ("web", false, 0), ("api", true, 0), ("worker", true, 0)]
+        {
+            let found = only_in_file(file, "compose.yml", service, tells_mac);
+            assert_eq!(found.len(), sentences, "{service}, told {tells_mac}: {found:?}");
+            assert!(found.iter().all(|s| s.contains("mac_address in compose.yml")), "{found:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_compose_file_says_nothing() {
         for text in ["", "\n\n", "services", "services:\n", ":\n:", "services:\n\tapi:\n", "- a\n- b: c\n"] {
-            assert_eq!(only_in_file(text, "f", "api"), Vec::<String>::new(), "{text:?}");
+            assert_eq!(only_in_file(text, "f", "api", false), Vec::<String>::new(), "{text:?}");
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! Known limits, all of them the engine's: a variable (or label) set to the very value of the image cannot be told
 //! from the image's own; a health check of which only a part is overridden is carried as a whole; a configured MAC
-//! address is not told by API 1.52 and later; hooks of a compose file, and what compose copied to a place outside
+//! address under API 1.52 and later, hooks of a compose file, and what compose copied to a place outside
 //! `/run/secrets`, are seen only where the file can be read.
 
 mod alone;
@@ -35,7 +35,7 @@ mod settings;
 mod tests;
 
 pub use alone::alone;
-pub use file::only_in_file;
+pub use file::{TELLS_MAC_BEFORE, only_in_file};
 pub use from_host::from_host;
 pub use labels::{
     COMPOSE_PREFIX, CONFIG_FILES, CONFIG_HASH, DEPENDS_ON, NO_CONFIG_HASH, NUMBER, ONEOFF, OWN_PREFIX, PROJECT,
