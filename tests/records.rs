@@ -18,8 +18,8 @@ use sternway::domain::event::{Event, FORMAT, Needs, Outcome, Subject};
 use sternway::domain::ids::{ApprovalId, Position, ReleaseId, RunId};
 use sternway::domain::names::RoleName;
 use sternway::domain::plan::{
-    Follows, HealthCheck, HealthRule, Input, PlanNotes, PlannedStep, Proof, Proxy, Settings, StartFirst, StepAction,
-    StepOutput, Swap, Tie, Undo, WayOut,
+    Follows, HealthCheck, HealthRule, Input, PlanNotes, PlannedStep, Proof, Proxy, Restart, Settings, StartFirst,
+    StepAction, StepOutput, Swap, Tie, Undo, WayOut,
 };
 use sternway::domain::release::{Origin, subject_key};
 use sternway::domain::run::name_of;
@@ -97,6 +97,17 @@ fn newer_plan(text: &str, n: u32) -> Event {
         ..swap.clone()
     };
     let made = Swap { replaces: None, missing: true, number: Some(3), ..swap.clone() };
+    let restart = |number| {
+        StepAction::RestartService(Box::new(Restart {
+            service: service("worker"),
+            number,
+            container: "d".repeat(64),
+            after: vec![api(), service("sidecar")],
+            fingerprint: image('b', "1.0").fingerprint,
+            health: swap.health.clone(),
+            grace_s: n,
+        }))
+    };
     plan.steps = vec![
         step(
             StepAction::PullImage {
@@ -122,6 +133,7 @@ fn newer_plan(text: &str, n: u32) -> Event {
             swapping(Swap { replaces: None, missing: true, ..swap.clone() }),
             Undo::Action(Box::new(StepAction::RemoveMade { service: api(), number: None, grace_s: n })),
         ),
+        step(restart(Some(2)), Undo::Action(Box::new(restart(None)))),
         step(
             StepAction::ReleasePins { service: api(), images: vec![image('a', "1.4"), image('b', "1.3")] },
             Undo::Action(Box::new(StepAction::KeepPins { service: api(), images: vec![image('a', "1.4")] })),

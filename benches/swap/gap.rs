@@ -124,7 +124,10 @@ impl Seen {
     /// Prints a table: a column for each way.
     pub(crate) fn print(&self, kind: Kind, composes: &[Compose; 2]) {
         let [one, two] = composes.each_ref().map(|compose| compose.version.as_str());
-        println!("\n| {}; {ROUNDS} rounds | `docker stop` + `start` | `/rollback image api` | Compose {one} | Compose {two} |", kind.title);
+        println!(
+            "\n| {}; {ROUNDS} rounds | `docker stop` + `start` | `/rollback image api` | Compose {one} | Compose {two} |",
+            kind.title
+        );
         println!("|---|---|---|---|---|");
         self.row("longest time without a good answer", |seen| seconds(seen.iter().map(|s| s.gap).collect()));
         // Neighbours in time are compared: this round's and this shop's.
