@@ -123,7 +123,7 @@ async fn settings_of_image_and_body_are_merged(lab: &Lab) {
         "Labels": {"from": "image", "both": "image"}, "StopSignal": "SIGKILL"
     });
     let image = lab.image_with("api:1", Behaviour::Healthy, config).await;
-    let mut body = lab.publishing(&image, lab.port());
+    let mut body = lab.publishing(&image, lab.port()).await;
     body["Env"] = json!(["B=body", "C=body"]);
     body["Labels"]["both"] = json!("body");
     let id = lab.create("api", &body).await;

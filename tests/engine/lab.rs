@@ -8,6 +8,7 @@ use sternway::agent::engine::Engine;
 use sternway::agent::sim::{Behaviour, NewImage, SimEngine};
 use sternway::clock::SystemClock;
 use sternway::domain::names::ProjectName;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, interval};
 
 use crate::real_engine::{RealEngine, TEST_LABEL, ask, free_port};
@@ -21,6 +22,9 @@ pub(crate) struct Lab {
     pub(crate) project: ProjectName,
     id: String,
     kind: Kind,
+    /// Where what is published lives. The engine's default bridge is not there on every engine (`--bridge none`), and is
+    /// shared with others where it is.
+    front: OnceCell<String>,
 }
 
 pub(crate) enum Kind {
@@ -32,13 +36,19 @@ impl Lab {
     pub(crate) fn sim() -> Self {
         let sim = SimEngine::new(Arc::new(SystemClock));
         let project = ProjectName::parse("st-sim").unwrap();
-        Self { engine: Arc::new(sim.clone()), project, id: "sim".to_owned(), kind: Kind::Sim(sim) }
+        Self {
+            engine: Arc::new(sim.clone()),
+            project,
+            id: "sim".to_owned(),
+            kind: Kind::Sim(sim),
+            front: OnceCell::new(),
+        }
     }
 
     pub(crate) async fn real() -> Option<Self> {
         let real = RealEngine::find().await?;
         let (engine, project, id) = (real.engine(), real.project(), real.id().to_owned());
-        Some(Self { engine, project, id, kind: Kind::Real(real) })
+        Some(Self { engine, project, id, kind: Kind::Real(real), front: OnceCell::new() })
     }
 
     pub(crate) fn kind(&self) -> &Kind {
@@ -112,8 +122,9 @@ impl Lab {
     }
 
     /// The same with a port published on 127.0.0.1.
-    pub(crate) fn publishing(&self, image: &str, port: u16) -> Value {
+    pub(crate) async fn publishing(&self, image: &str, port: u16) -> Value {
         let mut body = self.body(image);
+        body["HostConfig"]["NetworkMode"] = json!(self.front.get_or_init(|| self.network("front")).await);
         body["ExposedPorts"] = json!({"8080/tcp": {}});
         body["HostConfig"]["PortBindings"] =
             json!({"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]});

@@ -123,8 +123,8 @@ async fn a_running_container_cannot_be_removed(lab: &Lab) {
 async fn a_published_port_is_held_until_its_container_stops(lab: &Lab) {
     let image = lab.image("api:1", Behaviour::Healthy).await;
     let port = lab.port();
-    let old = lab.create("old", &lab.publishing(&image, port)).await;
-    let new = lab.create("new", &lab.publishing(&image, port)).await;
+    let old = lab.create("old", &lab.publishing(&image, port).await).await;
+    let new = lab.create("new", &lab.publishing(&image, port).await).await;
     lab.engine.start(&old).await.unwrap();
     lab.until_well(port).await;
 
@@ -159,7 +159,7 @@ async fn a_port_that_is_not_exposed_is_not_published(lab: &Lab) {
         return;
     }
     let image = lab.image("api:1", Behaviour::Healthy).await;
-    let mut body = lab.publishing(&image, lab.port());
+    let mut body = lab.publishing(&image, lab.port()).await;
     body["ExposedPorts"] = json!({});
     let id = lab.create("api", &body).await;
     lab.engine.start(&id).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_port_that_is_not_exposed_is_not_published(lab: &Lab) {
 async fn a_program_that_exits_leaves_its_code(lab: &Lab) {
     let image = lab.image("bad:1", Behaviour::Exits(7)).await;
     let port = lab.port();
-    let id = lab.create("bad", &lab.publishing(&image, port)).await;
+    let id = lab.create("bad", &lab.publishing(&image, port).await).await;
     assert_eq!(lab.engine.start(&id).await, Ok(()), "the engine is content with having started it");
     let seen = lab.until_status(&id, "exited").await;
     assert_eq!(seen["State"]["ExitCode"], 7);
@@ -213,7 +213,7 @@ async fn a_restart_policy_starts_it_again_and_counts(lab: &Lab) {
 async fn a_program_that_ignores_sigterm_is_killed_after_the_grace(lab: &Lab) {
     let image = lab.image("deaf:1", Behaviour::IgnoresSigterm).await;
     let port = lab.port();
-    let id = lab.create("deaf", &lab.publishing(&image, port)).await;
+    let id = lab.create("deaf", &lab.publishing(&image, port).await).await;
     lab.engine.start(&id).await.unwrap();
     lab.until_well(port).await;
     lab.engine.kill(&id, "TERM").await.unwrap();
@@ -233,7 +233,7 @@ async fn health_is_asked_through_the_port_and_inside(lab: &Lab) {
     ] {
         let image = lab.image(&format!("{name}:1"), behaviour).await;
         let port = lab.port();
-        let id = lab.create(name, &lab.publishing(&image, port)).await;
+        let id = lab.create(name, &lab.publishing(&image, port).await).await;
         lab.engine.start(&id).await.unwrap();
         if well {
             lab.until_well(port).await;

@@ -54,7 +54,7 @@ async fn told(lab: &Lab, network: &str) -> Vec<(&'static str, Value)> {
         "Labels": {}
     });
     let image = lab.image_with("api:1", Behaviour::Healthy, config).await;
-    let mut body = lab.publishing(&image, lab.port());
+    let mut body = lab.publishing(&image, lab.port()).await;
     body["HostConfig"]["NetworkMode"] = json!(network);
     body["HostConfig"]["RestartPolicy"] = json!({"Name": "unless-stopped"});
     body["NetworkingConfig"] = json!({"EndpointsConfig": {network: {"Aliases": ["api"]}}});
