@@ -94,12 +94,6 @@ pub(super) fn assemble(
     }
     let swaps = copies::swaps(ask, rules, facts, chosen, &to)?;
     notes.warnings.extend(copies::warnings(ask, rules, facts, chosen));
-    for other in &chosen.container.restarts_with {
-        notes.warnings.push(format!(
-            "{other} depends on {service} with restart: true and is not restarted by this; if it has to be: docker compose \
-             restart {other}"
-        ));
-    }
 
     let health_s = rules.health.deadline_s;
     let drain_s = rules.start_first.as_ref().map_or(0, |s| s.drain_ms.div_ceil(1_000));
