@@ -44,7 +44,7 @@ async fn measure(id: &str, folder: &Path) -> Result<()> {
     let [one, two] = composes.each_ref().map(|compose| compose.version.as_str());
     println!("{}; Docker engine {}, Compose {one} and {two}", machine(), shop::engine()?);
     let mut last = None;
-    for (nth, kind) in KINDS.into_iter().rev().enumerate() {
+    for (nth, kind) in KINDS.into_iter().enumerate() {
         let bench = Bench::up(&product, &format!("{id}-{nth}"), &folder.join(nth.to_string()), kind, &composes).await?;
         let seen = bench.rounds().await?;
         seen.print(kind, &composes);
