@@ -9,7 +9,7 @@
 #
 # An engine that answers is used, and DOCKER_HOST is honoured. Otherwise, as root, Debian's docker.io and
 # docker-compose are installed (they stay) and a dockerd of its own is started: own data, own socket, own
-# addresses, and no hand on the machine's firewall and bridge but one rule that goes again at the end. So nothing
+# bridge and addresses, and no hand on the machine's firewall but one rule that goes again at the end. So nothing
 # but the packages is left afterwards, and containers that belong to a stopped system engine are not woken.
 #
 # STERNWAY_ENGINE_DIR     where that engine keeps its data (default: .cache/engine in the clone)
@@ -48,6 +48,8 @@ missing() {
     have docker || echo docker.io
     # With an engine of its own kind it still needs the machine's runc.
     if [ "$1" = engine ] && ! { have dockerd && have runc; }; then echo docker.io; fi
+    # For a bridge of its own.
+    if [ "$1" = engine ] && ! have ip; then echo iproute2; fi
     have_compose || echo docker-compose
 }
 
@@ -93,9 +95,7 @@ attempt() {
     graph) features='"features": {"containerd-snapshotter": false}, ' ;;
     esac
     echo "{$features\"default-address-pools\": [{\"base\": \"$ADDRESSES\", \"size\": 24}]}" >"$state/daemon.json"
-    # `none` would also delete a docker0 that is there: it may be another engine's. With one there,
-    # nothing of ours uses it: containers live on networks of their own.
-    [ -e /sys/class/net/docker0 ] || set -- --bridge none "$@"
+    set -- --bridge "$(open_bridge)" "$@"
     # setsid: an interrupt at the terminal is for the command, which still needs the engine to clean up.
     # shellcheck disable=SC2086 # the flags are words
     PATH=${STERNWAY_ENGINE_BIN:+$STERNWAY_ENGINE_BIN:}$PATH setsid dockerd --config-file "$state/daemon.json" --host "unix://$run/docker.sock" \
@@ -131,6 +131,25 @@ attempt() {
 way() { iptables -w 10 "$1" FORWARD -i br-+ -o br-+ -s $ADDRESSES -d $ADDRESSES -j ACCEPT 2>>"$state/dockerd.log"; }
 open_way() { if have iptables && way -I; then : >"$state/way"; fi; }
 close_way() { if [ -f "$state/way" ]; then way -D || :; rm -f "$state/way"; fi; }
+
+# What its containers live on that name no network. A docker0 that is there may be another engine's: two that share one
+# deal the same addresses to their containers, and `--bridge none` would delete it and is unlike any engine of a team.
+open_bridge() {
+    name=st$$
+    address=172.31.$(($$ % 256)).1/24
+    if ip link add name "$name" type bridge && ip address add "$address" dev "$name" && ip link set "$name" up; then
+        echo "$name" | tee "$state/bridge"
+    elif [ -e /sys/class/net/docker0 ]; then
+        echo docker0
+    else
+        echo none
+    fi 2>>"$state/dockerd.log"
+}
+close_bridge() {
+    [ -f "$state/bridge" ] || return 0
+    ip link delete "$(cat "$state/bridge")" 2>>"$state/dockerd.log" || :
+    rm -f "$state/bridge"
+}
 
 last_error() {
     grep -E 'level=(fatal|error)|^failed to start|^Status:' "$state/dockerd.log" | tail -n 1 |
@@ -184,6 +203,7 @@ stop_own() {
         [ "$folder:${STERNWAY_ENGINE_KEEP:-}" = "$state/data:1" ] || rm -rf --one-file-system "$folder"
     done
     close_way
+    close_bridge
     rm -f "$state/own" "$state/daemon.json"
 }
 
