@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+use sternway::agent::engine::Engine;
 use sternway::chat::sim::Said;
 use sternway::domain::card::{Card, Line};
 use sternway::domain::event::{Event, Outcome, Subject};
@@ -13,7 +15,7 @@ use sternway::store::{Log, SharedLog};
 
 use sternway::clock::Clock;
 
-use crate::night::{API, Living, Night, PATIENCE};
+use crate::night::{AMAL, API, CARLA, Living, Night, PATIENCE, at_rest};
 
 /// Somebody is asked even for proven releases.
 pub(crate) const ASK: &str = "[approvals.\"rollback image\"]\nwaive = \"never\"\n";
@@ -78,6 +80,21 @@ pub(crate) fn done(run: &RunState) -> bool {
 
 pub(crate) fn undone(run: &RunState) -> bool {
     matches!(outcome(run), Outcome::Undone { .. })
+}
+
+/// What the engine says of a container, which has to be there.
+pub(crate) fn inspect(night: &Night, name: &str) -> Value {
+    night.run(async { night.engine.inspect(name).await }).unwrap().unwrap_or_else(|| panic!("{name} is gone"))
+}
+
+/// Amal looks at the plan and asks for the rollback of the API, Carla agrees. Gives the plan as told, and the run at rest.
+pub(crate) fn agreed(night: &Night) -> (String, RunState) {
+    night.live(async |bot| {
+        let plan = answer(bot, AMAL, "/rollback plan image api").await;
+        let run = bot.rollback(AMAL, "/rollback image api", waits).await;
+        bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
+        (plan, bot.run_until(run.id, at_rest).await)
+    })
 }
 
 /// Steps that were ordered, whatever came of them.

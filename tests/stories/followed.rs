@@ -1,21 +1,15 @@
 //! Services that point at the one that is rolled back: `network_mode: service:api`, and one more by `volumes_from`.
 
 use insta::assert_snapshot;
-use serde_json::Value;
-use sternway::agent::engine::Engine;
 use sternway::agent::sim::{Behaviour, ComposeService};
 use sternway::chat::sim::transcript;
 use sternway::domain::event::Event;
 use sternway::domain::run::{RunState, Status, StepState};
 
-use crate::cast::{ASK, answer, done, masked, question, records, thread_of, undone, waits};
-use crate::night::{AMAL, BEN, CARLA, Kind, Night, at_rest};
+use crate::cast::{ASK, agreed, answer, done, inspect, masked, records, thread_of, undone};
+use crate::night::{AMAL, BEN, Kind, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
-
-fn inspect(night: &Night, name: &str) -> Value {
-    night.run(async { night.engine.inspect(name).await }).unwrap().unwrap_or_else(|| panic!("{name} is gone"))
-}
 
 /// Both run and point at the containers of today.
 fn they_follow(night: &Night) {
@@ -34,12 +28,7 @@ fn they_follow(night: &Night) {
 fn who_lives_in_the_service_moves_with_it_and_the_card_says_so() {
     let mut night = Night::after_a_bad_deploy_of(Kind::Followed);
     night.more_config = ASK.to_owned();
-    let (plan, run) = night.live(async |bot| {
-        let plan = answer(bot, AMAL, "/rollback plan image api").await;
-        let run = bot.rollback(AMAL, ROLLBACK, waits).await;
-        bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
-        (plan, bot.run_until(run.id, at_rest).await)
-    });
+    let (plan, run) = agreed(&night);
     assert!(done(&run), "{:?}", run.status);
     they_follow(&night);
     assert_snapshot!(format!("{}\n\n{}", masked(&plan), masked(&transcript(&thread_of(&night, run.id)))));

@@ -1,19 +1,13 @@
 //! Services that depend on the one that is rolled back with `restart: true`, and one more that so depends on the first.
 
 use insta::assert_snapshot;
-use serde_json::Value;
-use sternway::agent::engine::Engine;
 use sternway::agent::sim::Behaviour;
 use sternway::chat::sim::transcript;
 
-use crate::cast::{ASK, answer, done, masked, question, thread_of, undone, waits};
-use crate::night::{AMAL, BEN, CARLA, Kind, Night, at_rest};
+use crate::cast::{ASK, agreed, done, inspect, masked, thread_of, undone};
+use crate::night::{BEN, Kind, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
-
-fn inspect(night: &Night, name: &str) -> Value {
-    night.run(async { night.engine.inspect(name).await }).unwrap().unwrap_or_else(|| panic!("{name} is gone"))
-}
 
 fn started(night: &Night, name: &str) -> jiff::Timestamp {
     inspect(night, name)["State"]["StartedAt"].as_str().unwrap().parse().unwrap()
@@ -33,12 +27,7 @@ fn they_restarted(night: &Night) {
 fn who_restarts_with_the_service_is_restarted_by_the_run_and_the_card_says_so() {
     let mut night = Night::after_a_bad_deploy_of(Kind::Restarting);
     night.more_config = ASK.to_owned();
-    let (plan, run) = night.live(async |bot| {
-        let plan = answer(bot, AMAL, "/rollback plan image api").await;
-        let run = bot.rollback(AMAL, ROLLBACK, waits).await;
-        bot.ask(CARLA, &format!("/approve {}", question(&run))).await;
-        (plan, bot.run_until(run.id, at_rest).await)
-    });
+    let (plan, run) = agreed(&night);
     assert!(done(&run), "{:?}", run.status);
     they_restarted(&night);
     assert_snapshot!(format!("{}\n\n{}", masked(&plan), masked(&transcript(&thread_of(&night, run.id)))));
