@@ -163,17 +163,66 @@ fn the_sample_product_serves_and_keeps_its_orders() {
     assert!(web.ask("GET /api/health").starts_with("502 "));
 }
 
+/// The README and everything beneath `docs/`, by path and text.
+fn documents() -> Vec<(String, String)> {
+    let mut found = vec!["README.md".to_owned(), "tests/product/README.md".to_owned()];
+    for folder in ["docs", "docs/decisions"] {
+        let pages = std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().file_name());
+        let pages = pages.map(|name| format!("{folder}/{}", name.to_str().unwrap()));
+        found.extend(pages.filter(|page| page.ends_with(".md")));
+    }
+    found.into_iter().map(|page| (page.clone(), file(&page))).collect()
+}
+
 #[test]
 fn what_the_documents_say_to_type_exists() {
     let makefile = file("Makefile");
-    for document in ["README.md", "docs/OPERATIONS.md", "docs/benchmarks.md", "tests/product/README.md"] {
-        let text = file(document);
+    for (document, text) in documents() {
         let typed = ["`make ", "\nmake ", "\n    make "].map(|before| text.split(before).skip(1)).into_iter().flatten();
         for rest in typed {
-            let target: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+            let part_of_a_name = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-';
+            let target: String = rest.chars().take_while(part_of_a_name).collect();
             assert!(makefile.contains(&format!("\n{target}:")), "{document} says `make {target}`, no such target");
         }
     }
+}
+
+/// All Rust of `tests/`, `src/` and `benches/`, in one.
+fn rust_of(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_of(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_tests_and_files_that_documents_name_exist() {
+    let mut code = String::new();
+    for folder in ["tests", "src", "benches"] {
+        rust_of(&root().join(folder), &mut code);
+    }
+    let mut named = 0;
+    for (document, text) in documents() {
+        // What stands between backticks on one line.
+        for quoted in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            let word = quoted.trim_end_matches("()");
+            let like_a_test = word.matches('_').count() >= 4
+                && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if like_a_test {
+                named += 1;
+                assert!(code.contains(&format!("fn {word}(")), "{document} names the test `{word}`, which is not there");
+            }
+            let path = ["tests/", "src/", "benches/"].iter().any(|folder| word.starts_with(folder));
+            if path && word.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.".contains(c)) {
+                assert!(root().join(word).exists(), "{document} names `{word}`, which is not there");
+            }
+        }
+    }
+    assert!(named > 10, "only {named} tests are named: the pages are read wrongly");
 }
 
 #[test]
