@@ -35,9 +35,14 @@ pub struct Voice {
 impl Voice {
     /// Attaches as somebody; `None` when the bot turns the console away.
     pub async fn attach(socket: &Path, session: &str, speaker: &str) -> Option<Self> {
+        Self::attach_as(socket, session, Some(speaker)).await
+    }
+
+    /// The same as whoever the kernel says.
+    pub async fn attach_as(socket: &Path, session: &str, speaker: Option<&str>) -> Option<Self> {
         let (reading, out) = UnixStream::connect(socket).await.ok()?.into_split();
         let mut voice = Self { lines: LineReader::new(reading, SERVER_LINE_LIMIT), out };
-        let (session, speaker) = (Some(session.to_owned()), Some(speaker.to_owned()));
+        let (session, speaker) = (Some(session.to_owned()), speaker.map(str::to_owned));
         voice.send(&FromClient::Hello { version: VERSION, session, speaker }).await.ok()?;
         match voice.next().await {
             Some(FromServer::Welcome { .. }) => Some(voice),
@@ -204,6 +209,33 @@ pub async fn speak(speaker: &Speaker, words: &[String], patience: Duration) -> (
     };
     let _ = tokio::time::timeout(patience, talking).await;
     (all.into_values().collect(), attached.max(1) - 1)
+}
+
+/// Says one thing after the other, each when the one before was answered.
+pub async fn converse(speaker: &Speaker, words: &[String], first: u64) -> Vec<Heard> {
+    let mut all = Vec::new();
+    let mut voice = Voice::attach(&speaker.socket, &speaker.session, &speaker.name).await.expect("there is a seat");
+    for (id, words) in (first..).zip(words) {
+        let words = words.trim_start_matches('!').to_owned();
+        let mut heard =
+            Heard { words, said: Instant::now(), deliveries: 1, acknowledged: None, first: None, answers: 0 };
+        voice.say(id, &heard.words).await.unwrap();
+        while heard.is_owed() {
+            let Some(message) = voice.next().await else { break };
+            match (class_of(&message), message) {
+                (Some((answered, class)), _) if answered == id => {
+                    heard.answers += 1;
+                    heard.first = Some((heard.said.elapsed(), class));
+                }
+                (_, FromServer::Heard { id: heard_id }) if heard_id == id => {
+                    heard.acknowledged = Some(heard.said.elapsed());
+                }
+                _ => {}
+            }
+        }
+        all.push(heard);
+    }
+    all
 }
 
 /// What people say on such a day, good and bad, the same for the same person and number: looks, plans, rollbacks, votes,
