@@ -4,12 +4,15 @@
 #
 # make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
 #
+# make soak       half an hour of the whole bot in use: memory, file handles and tasks may not grow
+# make bench-load many at once and much on record, with figures (docs/benchmarks.md); needs no engine
+#
 # PLAY_ONLY=1 make demo    plays the story and ends; so does a demo whose input is not a terminal
 
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-load soak image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -21,7 +24,7 @@ PRODUCT := .cache/product
 DENY := .cache/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 help:
-	@echo "make demo | test | check (fmt, lint, test, deny) | bench | image   - see README.md"
+	@echo "make demo | test | check (fmt, lint, test, deny) | bench | bench-load | soak | image   - see README.md"
 
 demo: rust product
 	@cargo build --locked
@@ -29,7 +32,7 @@ demo: rust product
 	$(ENGINE) run --else-simulated -- "$(TARGET)/debug/sternway" demo --product $(PRODUCT) $$play
 
 test: rust product
-	@$(ENGINE) run --else-alone -- cargo test --locked --no-fail-fast
+	@$(ENGINE) run --else-alone -- tests/setup/beside-soak.sh cargo test --locked --no-fail-fast
 
 # What is told apart by engine, without what is not. The first set is what CI runs on two of the four.
 ON_ENGINE = cargo test --locked --no-fail-fast --test engine --test agent --test next_up
@@ -69,6 +72,14 @@ $(DENY):
 
 bench: rust product
 	@$(ENGINE) run -- cargo bench --locked --bench swap
+
+# As many at once and as much on record as there may be; what runs services is simulated.
+bench-load: rust
+	@cargo bench --locked --bench load
+
+# SOAK_SECONDS says for how long; `make test` has two minutes of it beside the suites. The allocator is told what the image tells it.
+soak: rust
+	@MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=65536 cargo test --locked --test soak
 
 image:
 	docker build --tag sternway .

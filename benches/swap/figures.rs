@@ -28,10 +28,14 @@ pub(crate) fn times(mut values: Vec<f64>) -> String {
 
 /// The value that a share of all did not exceed, in microseconds (nearest rank).
 pub(crate) fn percentile(values: &mut [Duration], share: f64) -> String {
+    format!("{:.2} ms", nth(values, share).as_secs_f64() * 1e3)
+}
+
+/// The same as a time.
+pub(crate) fn nth(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
     let rank = (share * values.len() as f64).ceil() as usize;
-    let value = values.get(rank.saturating_sub(1)).copied().unwrap_or_default();
-    format!("{:.2} ms", value.as_secs_f64() * 1e3)
+    values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
 fn cell<T: Copy + Ord>(mut values: Vec<T>, show: impl Fn(T) -> String, unit: &str) -> String {

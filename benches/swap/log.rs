@@ -1,4 +1,4 @@
-//! The log: how long an append takes, and a log of many events, told by replaying a run that took place.
+//! The log: how long an append takes.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sternway::clock::SystemClock;
-use sternway::domain::event::{Event, Outcome, Subject};
-use sternway::domain::ids::{Position, RunId};
+use sternway::domain::event::{Event, Outcome};
 use sternway::store::files::{FileLog, OpenOptions};
 use sternway::store::{About, Draft, Log, Record};
 
-use super::figures::percentile;
-use super::shop::Result;
+use super::Result;
+use super::figures::{nth, percentile};
 
 /// Requests told one after the other; three records each, so the p99 has ten values beyond it.
 const ONE_BY_ONE: usize = 334;
@@ -21,18 +20,20 @@ const TASKS: usize = 64;
 const EACH: usize = 20;
 /// Bare writes and syncs, to know what the disk itself takes.
 const BARE: usize = 1_000;
-/// Runs written as one batch while a log is filled.
-const RUNS_PER_BATCH: usize = 20;
 
 /// Prints how long appends take in a fresh log in `folder`. What is written are requests that only ask for the plan, with
 /// invocation and plan as in `thread`.
-pub(crate) async fn appends(folder: &Path, thread: &[Record]) -> Result<()> {
+/// Gives the p99 of many tasks at once, and that of the disk alone.
+pub(crate) async fn appends(folder: &Path, thread: &[Record]) -> Result<(Duration, Duration)> {
     let options = OpenOptions::new(Arc::new(SystemClock), env!("CARGO_PKG_VERSION"), "bench");
     let log = Arc::new(FileLog::open(folder.join("appends"), options)?.0);
     let request = Request::like(thread)?;
     println!("\n| append, durable when acknowledged | p50 | p99 | per second |\n|---|---|---|---|");
     let bytes = format!("{}", serde_json::to_string(&request.planned)?.len());
-    row(&format!("bare `write` + `fdatasync` of {bytes} bytes, the disk's own part"), bare(folder, bytes.parse()?)?);
+    let floor = row(
+        &format!("bare `write` + `fdatasync` of {bytes} bytes, the disk's own part"),
+        bare(folder, bytes.parse()?)?,
+    );
 
     let began = Instant::now();
     let mut took = Vec::new();
@@ -57,14 +58,16 @@ pub(crate) async fn appends(folder: &Path, thread: &[Record]) -> Result<()> {
     while let Some(done) = tasks.join_next().await {
         took.extend(done??);
     }
-    row(&format!("FileLog, {TASKS} tasks at once"), (took, began.elapsed()));
+    let at_once = row(&format!("FileLog, {TASKS} tasks at once"), (took, began.elapsed()));
     log.close();
-    Ok(())
+    Ok((at_once, floor))
 }
 
-fn row(name: &str, (mut took, all): (Vec<Duration>, Duration)) {
+/// Prints a row and gives its p99.
+fn row(name: &str, (mut took, all): (Vec<Duration>, Duration)) -> Duration {
     let rate = took.len() as f64 / all.as_secs_f64();
     println!("| {name} | {} | {} | {rate:.0} |", percentile(&mut took, 0.5), percentile(&mut took, 0.99));
+    nth(&mut took, 0.99)
 }
 
 /// A request for a plan, as three records.
@@ -126,27 +129,4 @@ fn bare(folder: &Path, bytes: usize) -> Result<(Vec<Duration>, Duration)> {
     let all = began.elapsed();
     std::fs::remove_file(path)?;
     Ok((took, all))
-}
-
-/// Replays `thread` until the log has `events` records: whole rollbacks, as the bot itself wrote this one. Gives how many.
-pub(crate) async fn fill(log: &FileLog, thread: &[Record], events: u64) -> Result<u64> {
-    let mut runs = 0;
-    loop {
-        let mut next = log.head().position.0 + 1;
-        if next >= events {
-            return Ok(next);
-        }
-        let mut batch = Vec::new();
-        for _ in 0..RUNS_PER_BATCH.min(usize::try_from((events - next).div_ceil(thread.len() as u64))?) {
-            runs += 1;
-            let subject = Subject::Run(RunId(Position(next)));
-            for record in thread {
-                let first = matches!(record.event, Event::Invoked { .. });
-                let about = if first { About::NewRun } else { About::Subject(subject.clone()) };
-                batch.push(Draft { about, at: record.at, event: renamed(&record.event, &format!("filled-{runs}")) });
-            }
-            next += thread.len() as u64;
-        }
-        log.append(None, batch).await?;
-    }
 }

@@ -12,14 +12,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use super::shop::Result;
+use super::Result;
 
 /// Starts; an odd number has a median that was measured.
 const STARTS: usize = 7;
 /// One try to reach the console every so often: what a start may come out too long.
 const TRY_EVERY: Duration = Duration::from_millis(1);
 /// It will not come any more.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_mins(2);
 /// How long nothing happens before its memory is read: longer than the 15 s between two looks at the stack.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -39,19 +39,8 @@ pub(crate) struct Served {
 pub(crate) async fn measure(config: &Path, socket: &Path, variables: &[(&str, &str)]) -> Result<Served> {
     let mut starts = Vec::new();
     loop {
-        let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sternway"))
-            .args(["serve", "--config"])
-            .arg(config)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        let answered = tokio::time::timeout(BOUND, welcome(&mut child, socket)).await;
-        answered.map_err(|_| format!("the console does not answer within {BOUND:?}"))??;
-        starts.push(began.elapsed());
+        let (child, took) = start(config, socket, variables).await?;
+        starts.push(took);
         let last = starts.len() == STARTS;
         let memory = if last { idle(&child).await? } else { Vec::new() };
         stop(child).await?;
@@ -59,6 +48,23 @@ pub(crate) async fn measure(config: &Path, socket: &Path, variables: &[(&str, &s
             return Ok(Served { starts, memory });
         }
     }
+}
+
+/// Starts the binary; gives it once its console answers, and how long that took.
+pub(crate) async fn start(config: &Path, socket: &Path, variables: &[(&str, &str)]) -> Result<(Child, Duration)> {
+    let began = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sternway"))
+        .args(["serve", "--config"])
+        .arg(config)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let answered = tokio::time::timeout(BOUND, welcome(&mut child, socket)).await;
+    answered.map_err(|_| format!("the console does not answer within {BOUND:?}"))??;
+    Ok((child, began.elapsed()))
 }
 
 /// Comes back when the bot has said who it takes us for.
@@ -83,7 +89,8 @@ async fn welcome(child: &mut Child, socket: &Path) -> Result<()> {
     }
 }
 
-async fn idle(child: &Child) -> Result<Vec<(String, u64)>> {
+/// Its memory after [`IDLE`].
+pub(crate) async fn idle(child: &Child) -> Result<Vec<(String, u64)>> {
     let mut ticks = tokio::time::interval(IDLE);
     ticks.tick().await;
     ticks.tick().await;
@@ -94,7 +101,7 @@ async fn idle(child: &Child) -> Result<Vec<(String, u64)>> {
     lines.map(|(key, value)| Ok((key.to_owned(), value.trim().trim_end_matches(" kB").parse()?))).collect()
 }
 
-async fn stop(mut child: Child) -> Result<()> {
+pub(crate) async fn stop(mut child: Child) -> Result<()> {
     let pid =
         child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)).ok_or("it has ended")?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;

@@ -20,12 +20,12 @@ use crate::config::Config;
 use crate::dispatch::core::cannot_read;
 use crate::dispatch::{Core, Host, conductor, intake, keeper, lookup, narrator, recorder};
 use crate::domain::event::Event;
-use crate::domain::ids::{Position, RunId};
+use crate::domain::ids::RunId;
 use crate::domain::names::HostName;
 use crate::domain::run::{RunState, Status, StepState};
 use crate::domain::trouble::Trouble;
 use crate::gate::limits::Limits;
-use crate::store::{About, Draft, ReadError, SharedLog};
+use crate::store::{About, Draft, SharedLog};
 use crate::story;
 
 /// Messages that may wait for one surface; beyond it edits coalesce and the rest waits.
@@ -49,8 +49,8 @@ const WAKE_PAUSE_MAX: u32 = 600;
 /// Ticks between two records of counted refusals.
 const TICKS_PER_COUNT: u32 = 60;
 
-/// Records read at once when looking for the last start.
-const PAGE: u64 = 1_000;
+/// Epoch of the tokens in a new log.
+pub(super) const FIRST_EPOCH: u64 = 1;
 
 /// What a bot is made of.
 pub struct Parts {
@@ -91,7 +91,8 @@ impl Bot {
         let (close, closing) = watch::channel(false);
         let (progress, _) = watch::channel(BTreeMap::new());
         let (intake, queue) = mpsc::channel(INTAKE_CAPACITY);
-        let epoch = last_epoch(&parts.log).map_err(|e| cannot_read(&e))?;
+        // An epoch that is too low would make every agent refuse, so a log that cannot be read starts nothing.
+        let epoch = parts.log.epoch().map_err(|e| cannot_read(&e))?.unwrap_or(FIRST_EPOCH);
         let core = Arc::new(Core {
             limits: Limits::new(Arc::clone(&parts.clock), parts.config.limits.door),
             log: parts.log,
@@ -197,27 +198,6 @@ impl Bot {
         let limit = steps.filter(|(_, state)| matches!(state, StepState::Open | StepState::UndoOpen));
         STOP_WAIT + Duration::from_secs(limit.map(|(step, _)| step.limit_s).max().unwrap_or_default())
     }
-}
-
-/// Epoch of the newest start (or of the newest `store new-epoch`) on record, 1 in a new log.
-///
-/// # Errors
-/// When the log cannot be read: an older epoch would make every agent refuse.
-pub(super) fn last_epoch(log: &SharedLog) -> Result<u64, ReadError> {
-    let mut end = log.head().position.0 + 1;
-    while end > 0 {
-        let from = end.saturating_sub(PAGE);
-        let page = log.read(Position(from), usize::try_from(end - from).unwrap_or(usize::MAX))?;
-        let found = page.iter().rev().find_map(|r| match r.event {
-            Event::Started { epoch, .. } | Event::NewEpoch { epoch, .. } => Some(epoch),
-            _ => None,
-        });
-        if let Some(epoch) = found {
-            return Ok(epoch);
-        }
-        end = from;
-    }
-    Ok(1)
 }
 
 /// Ends what has expired, writes down what was counted.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
 
-use super::bot::{Bot, Parts, last_epoch};
+use super::bot::{Bot, FIRST_EPOCH, Parts};
 use super::cli::{docker_host, env};
 use crate::agent::docker::DockerEngine;
 use crate::agent::engine::Engine;
@@ -52,6 +52,7 @@ pub async fn serve(path: &Path) -> anyhow::Result<ExitCode> {
 
     let machine = hostname();
     let options = OpenOptions::new(Arc::clone(&clock), env!("CARGO_PKG_VERSION"), &machine);
+    let options = options.with_room_for(config.stacks.len());
     let (log, report) = FileLog::open(&config.sternway.store, options)?;
     for warning in &report.warnings {
         tracing::warn!("{warning}");
@@ -201,8 +202,7 @@ pub async fn new_epoch(config: &Path) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = OpenOptions::new(Arc::clone(&clock), env!("CARGO_PKG_VERSION"), hostname());
     let (log, _) = FileLog::open(&config.sternway.store, options)?;
-    let log: Arc<FileLog> = Arc::new(log);
-    let epoch = last_epoch(&(Arc::clone(&log) as _))? + 1;
+    let epoch = log.epoch()?.unwrap_or(FIRST_EPOCH) + 1;
     let by = format!("uid:{}", rustix::process::getuid().as_raw());
     let draft = Draft { about: About::Log, at: clock.now(), event: Event::NewEpoch { epoch, by } };
     let written = log.append(None, vec![draft]).await;

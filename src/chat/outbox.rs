@@ -213,6 +213,13 @@ impl Outbox {
         }
     }
 
+    /// Everything that the records up to `position` give rise to has been handed in, also when that was nothing.
+    pub fn passed(&self, position: Position) {
+        let mut queue = self.queue();
+        queue.highest_gone = queue.highest_gone.max(position);
+        self.report(&queue);
+    }
+
     /// Everything up to and including this position was delivered, refused by the platform or given up; kept
     /// by the caller and handed in again from there after a restart. Starts at 0.
     pub fn delivered(&self) -> watch::Receiver<Position> {

@@ -48,9 +48,12 @@ pub async fn serve(core: Arc<Core>, mut queue: mpsc::Receiver<Invocation>) {
 /// Judges one invocation and answers it.
 pub async fn handle(core: &Arc<Core>, invocation: Invocation) {
     if let Err(wait) = core.limits.door(&invocation.account) {
-        // Beyond the door's limit only the first is answered: a flood is not worth a flood of answers.
+        // Nothing is dropped silently: each is answered, and one record counts them.
+        let trouble = too_often(wait);
         if first_of_its_kind(core, &invocation, "door") {
-            core.refuse(&invocation, &too_often(wait)).await;
+            core.refuse(&invocation, &trouble).await;
+        } else {
+            core.answer(&invocation, trouble.to_card()).await;
         }
         return;
     }

@@ -9,12 +9,9 @@ use std::time::Duration;
 use super::Core;
 use crate::agent::ActError;
 use crate::clock::closed;
-use crate::domain::event::Event;
-use crate::domain::ids::Position;
 use crate::domain::names::{ServiceName, Target};
 use crate::domain::plan::{Plan, StepAction, Undo};
 use crate::domain::release::History;
-use crate::store::ReadError;
 
 /// Between two looks at everything that is kept. Somebody's prune may take a pin's container in between; the image
 /// stays as long as its tag does, so an hour is soon enough.
@@ -23,39 +20,11 @@ const KEEP_EVERY: Duration = Duration::from_hours(1);
 /// The same when an engine was away or a stack was being worked on.
 const AGAIN_AFTER: Duration = Duration::from_mins(1);
 
-/// Records read at once.
-const PAGE: u64 = 1_000;
-
-/// Services that have releases on record, as far as the log was read.
-#[derive(Debug, Default)]
-struct OnRecord {
-    next: u64,
-    services: BTreeSet<(Target, ServiceName)>,
-}
-
-impl OnRecord {
-    /// Reads on to the end of the log.
-    fn read(&mut self, core: &Core) -> Result<(), ReadError> {
-        let head = core.log.head().position.0;
-        while self.next <= head {
-            let page = core.log.read(Position(self.next), usize::try_from(PAGE).unwrap_or(usize::MAX))?;
-            let Some(last) = page.last().map(|r| r.position.0) else { return Ok(()) };
-            self.services.extend(page.into_iter().filter_map(|record| match record.event {
-                Event::ReleaseSeen { target, service, .. } => Some((target, service)),
-                _ => None,
-            }));
-            self.next = last + 1;
-        }
-        Ok(())
-    }
-}
-
 /// Keeps what is to be kept until the bot shuts down.
 pub async fn keep(core: Arc<Core>) {
     let mut closing = core.closing.clone();
-    let mut on_record = OnRecord::default();
     loop {
-        let pause = if once(&core, &mut on_record).await { KEEP_EVERY } else { AGAIN_AFTER };
+        let pause = if once(&core).await { KEEP_EVERY } else { AGAIN_AFTER };
         tokio::select! {
             () = core.clock.sleep(pause) => {}
             () = closed(&mut closing) => return,
@@ -64,16 +33,19 @@ pub async fn keep(core: Arc<Core>) {
 }
 
 /// One round. False when something could not be looked at.
-async fn once(core: &Core, on_record: &mut OnRecord) -> bool {
-    if let Err(error) = on_record.read(core) {
-        tracing::warn!(%error, "which services have releases cannot be read; what is kept is looked at later");
-        return false;
-    }
+async fn once(core: &Core) -> bool {
+    let services = match core.log.services() {
+        Ok(services) => services,
+        Err(error) => {
+            tracing::warn!(%error, "which services have releases cannot be read; what is kept is looked at later");
+            return false;
+        }
+    };
     let mut whole = true;
     let mut histories = BTreeMap::new();
-    for (target, service) in &on_record.services {
-        match core.log.history(target, service) {
-            Ok(history) => drop(histories.insert((target.clone(), service.clone()), history)),
+    for (target, service) in services {
+        match core.log.history(&target, &service) {
+            Ok(history) => drop(histories.insert((target, service), history)),
             Err(error) => {
                 tracing::warn!(%service, %error, "its releases cannot be read; what is kept is looked at later");
                 return false;

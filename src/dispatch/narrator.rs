@@ -29,6 +29,7 @@ pub async fn narrate(core: Arc<Core>, surface: Surface, outbox: Arc<Outbox>) {
             core.log.head().position
         }
     };
+    let mut marked = told;
     let mut runs: HashMap<RunId, RunState> = HashMap::new();
     let mut moved = core.log.watch();
     let mut board = core.progress.subscribe();
@@ -38,8 +39,16 @@ pub async fn narrate(core: Arc<Core>, surface: Surface, outbox: Arc<Outbox>) {
         match core.log.read(Position(told.0 + 1), PAGE) {
             Ok(page) if !page.is_empty() => {
                 for record in page {
+                    if !tell(&core, surface, &outbox, &mut runs, &record).await {
+                        return;
+                    }
                     told = record.position;
-                    tell(&core, surface, &outbox, &mut runs, &record).await;
+                }
+                // What gives rise to no message moves no cursor: without this a surface that is seldom spoken to
+                // would have years of records read again at each start.
+                if told.0 >= marked.0 + PAGE as u64 {
+                    outbox.passed(told);
+                    marked = told;
                 }
                 continue;
             }
@@ -63,20 +72,26 @@ pub async fn narrate(core: Arc<Core>, surface: Surface, outbox: Arc<Outbox>) {
     }
 }
 
-async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap<RunId, RunState>, record: &Record) {
+/// False when the doors are closing; the record is told again after the next start.
+async fn tell(
+    core: &Core,
+    surface: Surface,
+    outbox: &Outbox,
+    runs: &mut HashMap<RunId, RunState>,
+    record: &Record,
+) -> bool {
     if let Event::IndexRebuilt { why } = &record.event {
         let card = story::en::index_rebuilt(why);
         let key = format!("index/{}", record.position.0);
-        hand_in(core, outbox, core.notices(surface, record.position, &key, &card)).await;
-        return;
+        return hand_in(core, outbox, core.notices(surface, record.position, &key, &card)).await;
     }
-    let Some(Subject::Run(id)) = &record.subject else { return };
-    let Some(run) = state_at(core, runs, *id, record) else { return };
+    let Some(Subject::Run(id)) = &record.subject else { return true };
+    let Some(run) = state_at(core, runs, *id, record) else { return true };
     if run.place.surface == surface {
         let all = story::tell(&run, record.position, record.at, &record.event);
         let deliveries = all.into_iter().map(|told| delivery(&run, record.position, told)).collect();
         if !hand_in(core, outbox, deliveries).await {
-            return;
+            return false;
         }
     }
     if run.ended() {
@@ -84,6 +99,7 @@ async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap
     } else {
         runs.insert(*id, run);
     }
+    true
 }
 
 /// False when the doors are closing; it is told again after the next start.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::ids::{Position, ReleaseId, RunId};
-use super::names::{Fingerprint, ServiceName, Target};
+use super::names::{Fingerprint, HostName, ServiceName, StackName, Target};
 use super::plan::SpecRef;
 
 /// An image's identity and the handles by which one host finds it.
@@ -117,6 +117,14 @@ const SHORT_DIGEST: usize = 12;
 /// Name of the subject that the records of one service's releases belong to.
 pub fn subject_key(target: &Target, service: &ServiceName) -> String {
     format!("{target}/{service}")
+}
+
+/// Reads [`subject_key`].
+pub fn of_subject(key: &str) -> Option<(Target, ServiceName)> {
+    let (target, service) = key.split_once('/')?;
+    let (stack, host) = target.split_once('@')?;
+    let target = Target { stack: StackName::parse(stack).ok()?, host: HostName::parse(host).ok()? };
+    Some((target, ServiceName::parse(service).ok()?))
 }
 
 impl History {

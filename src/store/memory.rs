@@ -138,6 +138,14 @@ impl Log for MemoryLog {
         queries::history(&self.inner().table, target, service)
     }
 
+    fn services(&self) -> Result<Vec<(Target, ServiceName)>, ReadError> {
+        queries::services(&self.inner().table)
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, ReadError> {
+        queries::epoch(&self.inner().table)
+    }
+
     fn seen(&self, event: &str) -> Result<Option<Position>, ReadError> {
         queries::seen(&self.inner().table, event)
     }

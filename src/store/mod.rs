@@ -156,6 +156,12 @@ pub trait Log: Send + Sync + 'static {
     /// The releases of one service.
     fn history(&self, target: &Target, service: &ServiceName) -> Result<History, ReadError>;
 
+    /// Every service that has releases on record.
+    fn services(&self) -> Result<Vec<(Target, ServiceName)>, ReadError>;
+
+    /// Epoch of the newest start, or of the newest `store new-epoch`; `None` before the first.
+    fn epoch(&self) -> Result<Option<u64>, ReadError>;
+
     /// Where a platform event is on record.
     fn seen(&self, event: &str) -> Result<Option<Position>, ReadError>;
 

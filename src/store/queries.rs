@@ -6,7 +6,7 @@ use super::table::{Location, Order, Table, key, last_number, number, wrong};
 use crate::domain::event::Subject;
 use crate::domain::ids::{ApprovalId, Position, RunId};
 use crate::domain::names::{ServiceName, Target};
-use crate::domain::release::{History, subject_key};
+use crate::domain::release::{History, of_subject, subject_key};
 use crate::domain::run::RunState;
 
 /// One run.
@@ -44,6 +44,19 @@ pub(crate) fn history(table: &dyn Table, target: &Target, service: &ServiceName)
         Some(bytes) => releases::read(&bytes),
         None => Ok(History::default()),
     }
+}
+
+/// Every service with releases on record, by name.
+pub(crate) fn services(table: &dyn Table) -> Result<Vec<(Target, ServiceName)>, ReadError> {
+    let pairs = table.scan(key::HISTORIES, Order::Up, usize::MAX)?;
+    let named =
+        pairs.iter().map(|(key, _)| std::str::from_utf8(&key[key::HISTORIES.len()..]).ok().and_then(of_subject));
+    named.map(|name| name.ok_or_else(|| wrong("a service's name"))).collect()
+}
+
+/// Epoch of the newest start, or of the newest `store new-epoch`.
+pub(crate) fn epoch(table: &dyn Table) -> Result<Option<u64>, ReadError> {
+    table.get(key::EPOCH)?.map(|bytes| number(&bytes)).transpose()
 }
 
 /// Where a platform event is on record.

@@ -81,6 +81,10 @@ pub(crate) mod key {
 
     use super::{ApprovalId, Position, RunId, Subject, Target};
 
+    /// Epoch of the tokens.
+    pub(crate) const EPOCH: &[u8] = b"n";
+    /// Releases of every service.
+    pub(crate) const HISTORIES: &[u8] = b"v";
     /// Every run.
     pub(crate) const RUNS: &[u8] = b"r";
     /// Runs that have not ended.

@@ -35,12 +35,14 @@ pub enum Fault {
     MixesThreads,
     MixesApprovals,
     MixesServices,
+    ForgetsServices,
+    ForgetsTheEpoch,
     WatchesNothing,
     ForgetsCursors,
     AlwaysInTrouble,
 }
 
-pub const FAULTS: [Fault; 19] = [
+pub const FAULTS: [Fault; 21] = [
     Fault::IgnoresExpected,
     Fault::WritesHalfABatch,
     Fault::SwallowsDuplicates,
@@ -57,6 +59,8 @@ pub const FAULTS: [Fault; 19] = [
     Fault::MixesThreads,
     Fault::MixesApprovals,
     Fault::MixesServices,
+    Fault::ForgetsServices,
+    Fault::ForgetsTheEpoch,
     Fault::WatchesNothing,
     Fault::ForgetsCursors,
     Fault::AlwaysInTrouble,
@@ -159,6 +163,20 @@ impl Log for BrokenLog {
             _ => service,
         };
         self.inner.history(target, service)
+    }
+
+    fn services(&self) -> Result<Vec<(Target, ServiceName)>, ReadError> {
+        match self.fault {
+            Fault::ForgetsServices => Ok(self.inner.services()?.into_iter().take(1).collect()),
+            _ => self.inner.services(),
+        }
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, ReadError> {
+        match self.fault {
+            Fault::ForgetsTheEpoch => Ok(None),
+            _ => self.inner.epoch(),
+        }
     }
 
     fn seen(&self, event: &str) -> Result<Option<Position>, ReadError> {

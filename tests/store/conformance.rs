@@ -67,6 +67,8 @@ fn all() -> Vec<(&'static str, Case)> {
         runs_are_listed_newest_first_and_open_ones_oldest_first,
         threads_hold_their_own_records_only,
         releases_are_told_apart_by_service,
+        every_service_with_releases_is_named,
+        the_epoch_is_that_of_the_newest_start,
         a_number_without_canonical_form_is_refused,
         many_at_once_are_all_written_once_each,
         one_refusal_leaves_the_others_alone,
@@ -359,6 +361,29 @@ async fn releases_are_told_apart_by_service(log: SharedLog) -> Verdict {
     ensure!(ids == [(old, true), (new, false)] && history.current == Some(new), "{history:?}");
     let none = told(log.history(&target("shop"), &service("web")))?;
     ensure!(none.releases.is_empty(), "a service without releases has {none:?}");
+    Ok(())
+}
+
+async fn every_service_with_releases_is_named(log: SharedLog) -> Verdict {
+    ensure!(told(log.services())?.is_empty(), "there is one before the first release");
+    write(&log, vec![release_seen("shop", 'a', "1.4"), release_seen("blog", 'c', "9")]).await?;
+    write(&log, vec![release_seen("shop", 'b', "1.5")]).await?;
+    let mut found = told(log.services())?;
+    found.sort();
+    let wanted = [(target("blog"), service("api")), (target("shop"), service("api"))];
+    ensure!(found == wanted, "{found:?}");
+    Ok(())
+}
+
+async fn the_epoch_is_that_of_the_newest_start(log: SharedLog) -> Verdict {
+    ensure!(told(log.epoch())?.is_none(), "there is one before the first start");
+    let start = |epoch| Event::Started { software: "0".into(), files: std::collections::BTreeMap::new(), epoch };
+    write(&log, vec![draft(About::Log, 0, start(1))]).await?;
+    write(&log, vec![draft(About::Log, 0, Event::NewEpoch { epoch: 2, by: "uid:0".into() })]).await?;
+    begin(&log, "e1", "shop").await?;
+    ensure!(told(log.epoch())? == Some(2), "after a new epoch it is {:?}", log.epoch());
+    write(&log, vec![draft(About::Log, 0, start(3))]).await?;
+    ensure!(told(log.epoch())? == Some(3), "after a start it is {:?}", log.epoch());
     Ok(())
 }
 

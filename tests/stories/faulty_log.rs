@@ -93,6 +93,12 @@ impl Log for FaultyLog {
     fn history(&self, target: &Target, service: &ServiceName) -> Result<History, ReadError> {
         self.inner.history(target, service)
     }
+    fn services(&self) -> Result<Vec<(Target, ServiceName)>, ReadError> {
+        self.inner.services()
+    }
+    fn epoch(&self) -> Result<Option<u64>, ReadError> {
+        self.inner.epoch()
+    }
     fn seen(&self, event: &str) -> Result<Option<Position>, ReadError> {
         self.inner.seen(event)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sternway::agent::sim::Behaviour;
 use sternway::chat::sim::Way;
 use sternway::clock::Clock;
 use sternway::domain::event::Event;
@@ -211,4 +212,17 @@ fn a_dry_run_without_a_record_is_not_answered_with_a_plan() {
         },
     );
     assert!(night.log.runs(10).unwrap().is_empty());
+}
+
+#[test]
+fn what_a_surface_need_not_be_told_is_not_read_again_at_every_start() {
+    let night = Night::new(Behaviour::Healthy, Behaviour::Healthy);
+    night.live(async |bot| {
+        let nothing_to_tell = || Draft { about: About::Log, at: bot.clock.now(), event: Event::Stopped };
+        for _ in 0..6 {
+            bot.log.append(None, (0..200).map(|_| nothing_to_tell()).collect()).await.unwrap();
+        }
+        let follows = |b: &Living| b.log.outbox_cursor("console").unwrap().0 + 600 > b.log.head().position.0;
+        bot.until("the cursor follows what gives rise to no message", follows).await;
+    });
 }

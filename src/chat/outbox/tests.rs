@@ -257,3 +257,17 @@ async fn when_stopped_it_takes_nothing_more_and_reports_nothing_that_did_not_arr
     let refused = tokio::time::timeout(BOUND, waiting).await.expect("the sender hangs").unwrap();
     assert_eq!((refused, w.delivered()), (Err(Stopped), 0));
 }
+
+#[tokio::test]
+async fn what_gave_rise_to_nothing_counts_as_delivered_once_all_before_it_is() {
+    let w = world(8);
+    w.outbox.passed(Position(3));
+    assert_eq!(w.delivered(), 3, "nothing was to be said");
+    w.send(4, post("a")).await;
+    w.send(7, reply("b")).await;
+    w.outbox.passed(Position(9));
+    assert_eq!(w.delivered(), 3, "two messages wait");
+    w.begin();
+    w.idle().await;
+    assert_eq!(w.delivered(), 9);
+}

@@ -290,6 +290,14 @@ impl Log for FileLog {
         queries::history(self.shared.state().table()?, target, service)
     }
 
+    fn services(&self) -> Result<Vec<(Target, ServiceName)>, ReadError> {
+        queries::services(self.shared.state().table()?)
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, ReadError> {
+        queries::epoch(self.shared.state().table()?)
+    }
+
     fn seen(&self, event: &str) -> Result<Option<Position>, ReadError> {
         queries::seen(self.shared.state().table()?, event)
     }
@@ -322,7 +330,7 @@ impl Log for FileLog {
         let kept = self.shared.ballast_bytes;
         if !self.shared.room.load(Ordering::Acquire) || wanted > kept {
             let cause = format!(
-                "room for {records} more records has to be there before a run begins: {wanted} bytes are needed, {kept} are kept; let other runs end first, or raise the store's ballast in the config"
+                "room for {records} more records has to be there before a run begins: {wanted} bytes are needed, {kept} are kept; let other runs end first"
             );
             return Err(self.shared.refusal(&cause));
         }

@@ -31,6 +31,9 @@ use super::{FileLog, Index, Shared, State};
 use crate::clock::Clock;
 use crate::domain::event::Event;
 
+/// Ballast for one stack: room for the records of a run of a dozen steps, its undo included.
+const BALLAST_PER_STACK: u64 = 1024 * 1024;
+
 /// How to open a log. [`OpenOptions::new`] has what production wants.
 #[derive(Clone)]
 pub struct OpenOptions {
@@ -71,6 +74,13 @@ impl OpenOptions {
             index_limit: Duration::from_secs(60),
             disk: Arc::new(HostDisk),
         }
+    }
+
+    /// The same with a ballast that has room for a run on each of so many stacks at once.
+    #[must_use]
+    pub fn with_room_for(mut self, stacks: usize) -> Self {
+        self.ballast_bytes = self.ballast_bytes.max(BALLAST_PER_STACK.saturating_mul(stacks as u64));
+        self
     }
 }
 
