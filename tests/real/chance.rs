@@ -60,8 +60,13 @@ impl Extent {
             getrandom::fill(&mut random).expect("random numbers");
             u64::from(u16::from_le_bytes(random))
         };
-        let seeds = said.map_or_else(|| vec![FIXED, fresh()], |seed| vec![seed]);
-        Self { seeds, all: std::env::var(EXTENT).is_ok_and(|word| word == "all") }
+        let all = std::env::var(EXTENT).is_ok_and(|word| word == "all");
+        let seeds = match said {
+            Some(seed) => vec![seed],
+            None if all => vec![fresh()],
+            None => vec![FIXED, fresh()],
+        };
+        Self { seeds, all }
     }
 
     pub(crate) fn is_all(&self) -> bool {
@@ -70,11 +75,6 @@ impl Extent {
 
     pub(crate) fn chances(&self) -> Vec<Chance> {
         self.seeds.iter().map(|seed| Chance(*seed)).collect()
-    }
-
-    /// Shops at the same time.
-    pub(crate) fn lanes(&self) -> usize {
-        if self.all { 2 } else { 1 }
     }
 }
 

@@ -18,15 +18,22 @@ use crate::lane::{Aim, At, Form, Landed, Lane, Point, Way};
 use crate::proxy::Side;
 use crate::trace::Trace;
 
-/// What CI tries of a form; the long form tries all.
+/// What CI tries of a form, for each aim; the long form tries all.
 struct Short {
-    /// Aims whose every call and record is tried; of the others each call is, with one side of it.
+    /// Aims whose every call, with every side of it, and every record is tried.
     whole: &'static [Aim],
-    /// Syncs for each aim; for those of `whole` all.
+    /// Calls that each seed chooses, and a side of each.
+    calls: usize,
+    /// Syncs that each seed chooses.
     files: usize,
     /// Kills that are followed by another one while the bot recovers.
     twice: usize,
+    /// Shops whose calls and records are tried at the same time.
+    lanes: usize,
 }
+
+/// What CI tries of all forms but the first.
+const SAMPLE: Short = Short { whole: &[], calls: 4, files: 2, twice: 1, lanes: 1 };
 
 /// Uninterrupted runs: what each aim's has of calls, records and syncs.
 type Counted = BTreeMap<Aim, Landed>;
@@ -34,25 +41,26 @@ type Counted = BTreeMap<Aim, Landed>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_anywhere_a_single_container_that_is_stopped_first_ends_old_or_new() {
     let form = Form { start_first: false, copies: 1, compose: None };
-    night(form, &Short { whole: &[Aim::Good, Aim::Exits], files: 12, twice: 6 }).await;
+    let whole = &[Aim::Good, Aim::Exits];
+    night(form, &Short { whole, calls: 8, files: 8, twice: 1, lanes: 2 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_anywhere_copies_that_are_stopped_first_end_old_or_new() {
     let form = Form { start_first: false, copies: 2, compose: Some("2.26.1") };
-    night(form, &Short { whole: &[], files: 8, twice: 4 }).await;
+    night(form, &SAMPLE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_anywhere_a_single_container_that_starts_first_ends_old_or_new() {
     let form = Form { start_first: true, copies: 1, compose: Some("2.26.1") };
-    night(form, &Short { whole: &[], files: 8, twice: 4 }).await;
+    night(form, &SAMPLE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_anywhere_copies_that_start_first_end_old_or_new() {
     let form = Form { start_first: true, copies: 2, compose: None };
-    night(form, &Short { whole: &[], files: 8, twice: 4 }).await;
+    night(form, &SAMPLE).await;
 }
 
 async fn night(form: Form, short: &Short) {
@@ -81,7 +89,14 @@ async fn lanes(form: Form, traced: bool, extent: &Extent, short: &Short) -> Opti
     let planned = points.len();
     let queue = Mutex::new(VecDeque::from(points));
     let mut all = vec![first];
-    for _ in 1..extent.lanes() {
+    let wanted = if extent.is_all() {
+        2
+    } else if traced {
+        1
+    } else {
+        short.lanes
+    };
+    for _ in 1..wanted {
         all.extend(Lane::open(form, traced).await);
     }
     let tried = Mutex::new(Tried { results: Vec::new(), failed: Vec::new() });
@@ -91,7 +106,9 @@ async fn lanes(form: Form, traced: bool, extent: &Extent, short: &Short) -> Opti
             match AssertUnwindSafe(lane.point(point)).catch_unwind().await {
                 Ok(landed) => tried.lock().unwrap().results.push((point, landed)),
                 Err(why) => {
-                    tried.lock().unwrap().failed.push(words_of(why));
+                    let why = words_of(why);
+                    let _ = writeln!(std::io::stderr(), "FAILED: {why}");
+                    tried.lock().unwrap().failed.push(why);
                     return; // in what state that shop is nobody knows
                 }
             }
@@ -135,69 +152,69 @@ async fn count(lane: &mut Lane) -> Counted {
     counted
 }
 
-/// Everything, or what is chosen of it.
+/// Everything, or what the seeds choose of it.
 fn points(counted: &Counted, traced: bool, extent: &Extent, short: &Short) -> Vec<Point> {
-    let mut points = Vec::new();
+    let mut out: Vec<Point> = Vec::new();
     for chance in extent.chances() {
-        let mut chance = chance;
-        for (&aim, landed) in counted {
-            let whole = extent.is_all() || short.whole.contains(&aim);
-            if traced {
-                let all = 1..=landed.files.len();
-                let chosen = if whole { all.collect() } else { chance.some_of(all, short.files) };
-                points.extend(chosen.into_iter().map(|nth| (aim, At::File(nth), None)));
-            } else {
-                for nth in 1..=landed.calls.len() {
-                    let sides = if whole { Side::ALL.to_vec() } else { chance.some_of(Side::ALL, 1) };
-                    points.extend(sides.into_iter().map(|side| (aim, At::Call(nth, side), None)));
-                }
-                let records = if whole { landed.records } else { 0 };
-                points.extend((1..=records).map(|nth| (aim, At::Record(nth), None)));
+        for point in chosen(counted, traced, extent.is_all(), short, chance) {
+            let same = |p: &Point| (p.aim, p.way, p.at, p.again) == (point.aim, point.way, point.at, point.again);
+            if !out.iter().any(same) {
+                out.push(point);
             }
-            let twice = if extent.is_all() { landed.calls.len().max(landed.files.len()) } else { short.twice / 2 };
-            for _ in 0..twice {
-                let somewhere = |chance: &mut Chance| {
-                    if traced {
-                        At::File(chance.up_to(landed.files.len()))
-                    } else {
-                        At::Call(chance.up_to(landed.calls.len()), chance.some_of(Side::ALL, 1)[0])
-                    }
-                };
-                let at = somewhere(&mut chance);
-                points.push((aim, at, Some(somewhere(&mut chance))));
-            }
-        }
-        // What is whole is so with the first seed already.
-        if extent.is_all() {
-            break;
         }
     }
-    let mut chance = extent.chances()[0].clone();
-    let mut out: Vec<Point> = Vec::new();
-    for (nth, (aim, at, again)) in points.into_iter().enumerate() {
-        if out.iter().any(|p| p.aim == aim && p.at == at && p.again == again) {
-            continue;
+    out
+}
+
+/// What one seed chooses: the same whatever the other one does.
+fn chosen(counted: &Counted, traced: bool, all: bool, short: &Short, mut chance: Chance) -> Vec<Point> {
+    let mut out = Vec::new();
+    for (&aim, landed) in counted {
+        let mut points: Vec<(At, Option<At>)> = Vec::new();
+        if traced {
+            let files = chance.some_of(1..=landed.files.len(), if all { usize::MAX } else { short.files });
+            points.extend(files.into_iter().map(|nth| (At::File(nth), None)));
+        } else {
+            let whole = all || short.whole.contains(&aim);
+            for nth in chance.some_of(1..=landed.calls.len(), if whole { usize::MAX } else { short.calls }) {
+                let sides = chance.some_of(Side::ALL, if whole { usize::MAX } else { 1 });
+                points.extend(sides.into_iter().map(|side| (At::Call(nth, side), None)));
+            }
+            points.extend((1..=if whole { landed.records } else { 0 }).map(|nth| (At::Record(nth), None)));
         }
-        let ways = if extent.is_all() && again.is_none() { Way::BOTH.to_vec() } else { chance.some_of(Way::BOTH, 1) };
-        let up = extent.is_all() || nth % 4 == 0;
-        out.extend(ways.into_iter().map(|way| Point { aim, way, at, again, up }));
+        for _ in 0..if all { landed.calls.len() } else { short.twice } {
+            let mut somewhere = || {
+                if traced {
+                    return At::File(chance.up_to(landed.files.len()));
+                }
+                At::Call(chance.up_to(landed.calls.len()), chance.some_of(Side::ALL, 1)[0])
+            };
+            points.push((somewhere(), Some(somewhere())));
+        }
+        for (at, again) in points {
+            // There and back in turn, so that a lane never has to go somewhere only to come from there.
+            let ways = if all && again.is_none() { Way::BOTH.to_vec() } else { vec![Way::BOTH[out.len() % 2]] };
+            for way in ways {
+                out.push(Point { aim, way, at, again, up: all || out.len() % 4 == 0 });
+            }
+        }
     }
     chance.shuffle(&mut out);
     out
 }
 
-/// No fewer points than calls, and none that was missed.
+/// No fewer points than calls, or than the sample is to have; and none that was missed.
 fn too_few(traced: bool, extent: &Extent, short: &Short, counted: &Counted, tried: &[(Point, Landed)]) -> Vec<String> {
     let mut words = Vec::new();
     for (aim, landed) in counted {
         let of_aim = tried.iter().filter(|(p, _)| p.aim == *aim && p.again.is_none());
         let reached = of_aim.filter(|(p, l)| l.reached && matches!(p.at, At::Call(..) | At::File(_))).count();
         let whole = extent.is_all() || short.whole.contains(aim);
-        let least = match (traced, whole) {
+        let least = match (traced, extent.is_all() || (whole && !traced)) {
             (false, true) => Side::ALL.len() * landed.calls.len(),
-            (false, false) => landed.calls.len(),
             (true, true) => landed.files.len(),
-            (true, false) => short.files.min(landed.files.len()),
+            (false, false) => short.calls,
+            (true, false) => short.files,
         };
         if reached < least {
             words.push(format!("{aim:?}: killed at {reached} points, where {least} are the least"));

@@ -54,6 +54,8 @@ impl Form {
         let own = format!("127.0.0.1:{}/api/health", shop.api_port);
         let allowed = format!("grace = \"1s\"\nrepositories = [\"{}\"]\n", shop.engine.reference("api"));
         let mut text = text.replacen("grace = \"1s\"\n", &allowed, 1);
+        let often = "[limits]\ndoor = 600\n";
+        text = text.replace(often, &format!("{often}\n[limits.command]\n\"rollback image\" = 600\n"));
         if self.start_first {
             text = text.replace(&own, &format!("127.0.0.1:{}/api/health", shop.web_port));
             text = text.replace("grace = \"1s\"\n", "grace = \"1s\"\norder = \"start-first\"\ndrain = \"100ms\"\n");
