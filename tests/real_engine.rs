@@ -15,8 +15,10 @@ mod registry;
 mod bot;
 #[path = "real/console.rs"]
 mod console;
+#[allow(dead_code)] // the bad nights use more of it
 #[path = "real/proxy.rs"]
 mod proxy;
+#[allow(dead_code)] // the bad nights use more of it
 #[path = "real/shop.rs"]
 mod shop;
 

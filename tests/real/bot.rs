@@ -29,11 +29,17 @@ pub(crate) struct Served {
 impl Served {
     /// Starts it on this config; it hears when this returns.
     pub(crate) async fn start(shop: &Shop, config: &Path, store: &Path) -> Self {
+        Self::start_with(shop, config, store, &[]).await
+    }
+
+    /// The same with these in its environment.
+    pub(crate) async fn start_with(shop: &Shop, config: &Path, store: &Path, env: &[(String, String)]) -> Self {
         let log = shop.folder().join("bot.log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a file of ours");
         let child = Command::new(STERNWAY)
             .args(["serve", "--config"])
             .arg(config)
+            .envs(env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(stderr.try_clone().expect("a file"))
             .stderr(stderr)
