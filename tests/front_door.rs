@@ -214,7 +214,10 @@ fn the_tests_and_files_that_documents_name_exist() {
                 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             if like_a_test {
                 named += 1;
-                assert!(code.contains(&format!("fn {word}(")), "{document} names the test `{word}`, which is not there");
+                assert!(
+                    code.contains(&format!("fn {word}(")),
+                    "{document} names the test `{word}`, which is not there"
+                );
             }
             let path = ["tests/", "src/", "benches/"].iter().any(|folder| word.starts_with(folder));
             if path && word.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.".contains(c)) {

@@ -24,8 +24,10 @@ mod chance;
 mod console;
 #[path = "real/lane.rs"]
 mod lane;
+#[allow(dead_code)] // the bad nights use more of it
 #[path = "real/proxy.rs"]
 mod proxy;
+#[allow(dead_code)] // the bad nights use more of it
 #[path = "real/shop.rs"]
 mod shop;
 #[path = "real/trace.rs"]

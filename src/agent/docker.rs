@@ -26,7 +26,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::docker_events::{Listener, PROJECT_LABEL};
-use super::docker_raw::{Endpoint, answered, causes, encoded, refusal};
+use super::docker_raw::{Endpoint, a_container, answered, causes, encoded, is_id, refusal};
 use super::engine::{Engine, EngineError, Heard};
 use super::login::Login;
 use super::{EngineFacts, StoreKind};
@@ -190,7 +190,8 @@ impl Engine for DockerEngine {
     }
 
     async fn inspect(&self, id_or_name: &str) -> Result<Option<Value>, EngineError> {
-        found(self.look(&format!("/containers/{}/json", one_segment(id_or_name)?)).await)
+        let seen = found(self.look(&format!("/containers/{}/json", one_segment(id_or_name)?)).await)?;
+        seen.map(a_container).transpose()
     }
 
     async fn filesystem_changes(&self, id: &str) -> Result<Value, EngineError> {
@@ -204,7 +205,8 @@ impl Engine for DockerEngine {
     async fn images(&self) -> Result<Vec<Value>, EngineError> {
         match self.look("/images/json").await? {
             Value::Array(items) => Ok(items),
-            _ => Ok(Vec::new()),
+            Value::Null => Ok(Vec::new()),
+            _ => Err(EngineError::NoAnswer("what it sent is no list of images".to_owned())),
         }
     }
 
@@ -220,7 +222,7 @@ impl Engine for DockerEngine {
 
     async fn create(&self, name: &str, body: &Value) -> Result<String, EngineError> {
         let made = self.post(&format!("/containers/create?name={}", encoded(name)), body).await?;
-        let id = made.get("Id").and_then(Value::as_str);
+        let id = made.get("Id").and_then(Value::as_str).filter(|id| is_id(id));
         id.map(str::to_owned).ok_or_else(|| EngineError::NoAnswer("it made a container and gave no id".to_owned()))
     }
 

@@ -222,6 +222,20 @@ pub(super) fn refusal(status: u16, body: &str) -> EngineError {
     }
 }
 
+/// What was asked for as a container is one: something that lost its shape on the way, or never had it, must not be taken
+/// for a container without a name that does not run.
+pub(super) fn a_container(said: Value) -> Result<Value, EngineError> {
+    let id = said.get("Id").and_then(Value::as_str).is_some_and(is_id);
+    let name = said.get("Name").and_then(Value::as_str).is_some_and(|name| !name.contains(char::is_control));
+    let parts = ["State", "Config"].iter().all(|part| said.get(part).is_some_and(Value::is_object));
+    if id && name && parts { Ok(said) } else { Err(EngineError::NoAnswer("what it sent is no container".to_owned())) }
+}
+
+/// The full id of a container.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// An error with the errors it came from, each once.
 pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -278,6 +292,25 @@ mod tests {
         assert_eq!(refusal(404, r#"{"message":"No such image: x"}"#), EngineError::NotFound("No such image: x".into()));
         assert_eq!(refusal(409, r#"{"message":"taken"}"#), EngineError::Conflict("taken".into()));
         assert_eq!(refusal(500, "plain\n"), EngineError::Refused { status: 500, message: "plain".into() });
+    }
+
+    #[test]
+    fn what_has_not_the_shape_of_a_container_is_no_answer() {
+        use serde_json::json;
+        let good = json!({"Id": "0f".repeat(32), "Name": "/api", "State": {"Status": "running"}, "Config": {}});
+        assert!(a_container(good.clone()).is_ok());
+        for (part, lie) in [
+            ("Id", json!("../../volumes/prune")),
+            ("Id", json!(7)),
+            ("Name", json!("/api\u{1b}[2J")),
+            ("Name", json!(null)),
+            ("State", json!("running")),
+            ("Config", json!([])),
+        ] {
+            let mut said = good.clone();
+            said[part] = lie;
+            assert!(matches!(a_container(said), Err(EngineError::NoAnswer(_))), "{part}");
+        }
     }
 
     #[test]

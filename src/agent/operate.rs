@@ -49,25 +49,27 @@ impl<E: Engine> HostAgent<E> {
         let mut waited = Duration::ZERO;
         let mut started_ms = None;
         for _ in 0..MOVES_MAX {
+            let asked = tokio::time::Instant::now();
             let seen = match self.see(&mut way.op).await {
                 Ok(seen) => seen,
                 Err(e) => {
-                    self.wait_for(&way.op, &e, &mut waited).await?;
+                    self.wait_for(&way.op, &e, asked, &mut waited).await?;
                     continue;
                 }
             };
             let step = operation::next(&way.op, &seen, &way.taken);
+            let asked = tokio::time::Instant::now();
             match step {
                 Move::Done(end) => match self.moved_by(&way.op).await {
                     Ok(moved) => return self.close(way, &end, moved),
-                    Err(e) => self.wait_for(&way.op, &e, &mut waited).await?,
+                    Err(e) => self.wait_for(&way.op, &e, asked, &mut waited).await?,
                 },
                 Move::Alarm(what) => return Err(self.alarm(&way.op, &seen, &what)),
                 Move::Decide(phase) => self.decide(&mut way.op, phase),
                 step => match self.make_move(&mut way, &step, &mut started_ms).await {
                     Ok(()) => {}
                     Err(e @ (EngineError::Unreachable(_) | EngineError::NoAnswer(_))) => {
-                        self.wait_for(&way.op, &e, &mut waited).await?;
+                        self.wait_for(&way.op, &e, asked, &mut waited).await?;
                     }
                     Err(EngineError::NotFound(_)) => {} // gone since we looked: look again
                     Err(e) => {
@@ -276,8 +278,16 @@ impl<E: Engine> HostAgent<E> {
         )))
     }
 
-    /// Waits a little for an engine that does not answer, within the agent's patience; then nothing is certain.
-    async fn wait_for(&self, op: &Operation, error: &EngineError, waited: &mut Duration) -> Result<(), ActError> {
+    /// Waits a little for an engine that does not answer, within the agent's patience; then nothing is certain. What a
+    /// call waited for its answer in vain counts: an engine that accepts and never answers takes twenty seconds a call.
+    async fn wait_for(
+        &self,
+        op: &Operation,
+        error: &EngineError,
+        asked: tokio::time::Instant,
+        waited: &mut Duration,
+    ) -> Result<(), ActError> {
+        *waited += asked.elapsed();
         if *waited >= self.config.patience {
             return Err(ActError::Unknown(format!(
                 "{error}; the swap of {} is open and is ended at the next look",
@@ -338,6 +348,8 @@ impl<E: Engine> HostAgent<E> {
 /// Why it is fully old, and how the old one is.
 fn put_back(op: &Operation, taken: &Taken) -> String {
     let Phase::Back { why, cut } = &op.phase else { return "it was put back".to_owned() };
+    // One that nobody of ours touched may have gone down with its engine, and was started again.
+    let cut = *cut || taken.old_starts > 0;
     let how = match (cut, op.old.ran, &taken.old_proof) {
         _ if op.missing => format!("the new container was removed, and {} has none again, as before", op.service),
         (false, ..) => "the old container was not touched".to_owned(),

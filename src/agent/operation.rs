@@ -394,6 +394,9 @@ fn back(op: &Operation, seen: &Seen, taken: &Taken, cut: bool) -> Move {
         return Move::Rename(Which::Old, op.name.clone());
     }
     let down = down(old);
+    // One that ran when the swap began and is down now went down with its engine, whose restart policies do not all bring
+    // it back: fully old means that it runs, whoever stopped it.
+    let cut = cut || taken.old_starts > 0 || (op.old.ran && down);
     if cut && op.old.ran && down && taken.old_starts == 0 {
         return Move::Start(Which::Old);
     }

@@ -276,7 +276,8 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
 async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Result<(), Stop> {
     let Some(target) = &run.target else { return Ok(()) };
     let waits = request.arguments.choice("and").is_some();
-    let until = core.clock.now().checked_add(WAIT_MAX).unwrap_or(jiff::Timestamp::MAX);
+    // By what passes, not by a wall clock that somebody may set meanwhile.
+    let began = tokio::time::Instant::now();
     let mut moved = core.log.watch();
     let mut closing = core.closing.clone();
     loop {
@@ -285,7 +286,7 @@ async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Resul
         if !waits || matches!(holder.status, Status::Stuck { .. }) {
             return Err(Stop::Refused(held(core, run, &holder)));
         }
-        if core.clock.now() >= until {
+        if began.elapsed() >= WAIT_MAX {
             return Err(Stop::Refused(held(core, run, &holder).say("It was waited for, in vain.")));
         }
         match core.log.run(run.id) {

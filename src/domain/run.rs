@@ -1,6 +1,8 @@
 //! One request and the run it becomes, folded from its records. [`fold`] is the only way a status changes;
 //! it rejects what cannot follow, so a forged or misplaced record is noticed by every reader.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -153,10 +155,6 @@ pub struct RunState {
     pub last: Position,
     /// When the first step was ordered.
     pub began: Option<Timestamp>,
-    /// Since when the present claim acts: its pass, its last resumption or way out. The plan's time limit counts from
-    /// here, so that time in which nobody was at work turns nothing back.
-    #[serde(default)]
-    pub acting_since: Option<Timestamp>,
 }
 
 /// A record that cannot follow what is on record.
@@ -200,12 +198,10 @@ impl RunState {
         self.approval.as_ref().filter(|a| a.granted.is_none() && matches!(self.status, Status::Planned))
     }
 
-    /// Whether the plan's time limit has passed.
-    pub fn out_of_time(&self, now: Timestamp) -> bool {
-        let limit = self.plan.as_ref().and_then(|p| p.plan.limit_s);
-        limit.zip(self.acting_since).is_some_and(|(limit, since)| {
-            u64::try_from(now.as_second().saturating_sub(since.as_second())).is_ok_and(|s| s >= limit)
-        })
+    /// How long the present claim may act before the run turns back: from its pass, its last resumption or way out, so that
+    /// time in which nobody was at work turns nothing back.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.plan.as_ref().and_then(|p| p.plan.limit_s).map(Duration::from_secs)
     }
 
     /// The step that was done and cannot be taken back, with the reason. From then on only forward.
@@ -256,7 +252,6 @@ pub fn fold(
             way: None,
             last: position,
             began: None,
-            acting_since: None,
         });
     };
     if run.ended() {
@@ -348,7 +343,6 @@ pub fn fold(
             }
             run.steps = vec![StepState::Waiting; plan.plan.steps.len()];
             run.status = Status::Running;
-            run.acting_since = Some(at);
         }
         Event::StepIntent { step } => {
             if !matches!(run.status, Status::Running) {
@@ -428,7 +422,6 @@ pub fn fold(
                 return Err(no("a way out was chosen already"));
             }
             run.claim = Some(position);
-            run.acting_since = Some(at);
             run.way = Some(*way);
             run.cancel = None;
             match way {
@@ -452,7 +445,6 @@ pub fn fold(
                 return Err(no("only a run that holds its stack is resumed"));
             }
             run.claim = Some(position);
-            run.acting_since = Some(at);
             run.look_first = run.steps.iter().any(|s| matches!(s, StepState::Open | StepState::UndoOpen));
         }
         Event::Ended { outcome } => {

@@ -64,6 +64,7 @@ impl Driver {
         let mut knows = Knows::default();
         let mut claim = Position(0);
         let mut n = 0u64;
+        let mut acting_since = tokio::time::Instant::now();
         loop {
             let run = match self.log.run(id) {
                 Ok(Some(run)) => run,
@@ -80,8 +81,10 @@ impl Driver {
             if present != claim {
                 claim = present;
                 n = 0;
+                acting_since = tokio::time::Instant::now();
             }
-            knows.out_of_time = run.out_of_time(self.clock.now());
+            // By what has passed, not by a wall clock that somebody may set meanwhile: it would end a run early or never.
+            knows.out_of_time = run.time_limit().is_some_and(|limit| acting_since.elapsed() >= limit);
             match decide(&run, &knows, &Rules::ALL) {
                 Next::Rest => return if knows.heard == Heard::Stale { Drove::Away } else { Drove::ToRest },
                 Next::Write(event) => {

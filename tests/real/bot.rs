@@ -34,6 +34,13 @@ impl Served {
         Self::start_as(Command::new(STERNWAY), shop, config, store).await
     }
 
+    /// The same with these in its environment.
+    pub(crate) async fn start_with(shop: &Shop, config: &Path, store: &Path, env: &[(String, String)]) -> Self {
+        let mut command = Command::new(STERNWAY);
+        command.envs(env.iter().cloned());
+        Self::start_as(command, shop, config, store).await
+    }
+
     /// The same under another program, which becomes it.
     pub(crate) async fn start_as(command: Command, shop: &Shop, config: &Path, store: &Path) -> Self {
         let mut served = Self::spawn(command, shop, config, store);

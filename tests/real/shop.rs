@@ -31,6 +31,8 @@ pub(crate) struct Shop {
     pub(crate) api_port: u16,
     pub(crate) web_port: u16,
     compose: Vec<String>,
+    /// `DOCKER_HOST` of an engine other than the usual one.
+    host: Option<String>,
 }
 
 impl Shop {
@@ -51,7 +53,28 @@ impl Shop {
         versions: &[(&str, &str)],
         edit: impl FnOnce(String) -> String,
     ) -> Option<Self> {
-        let mut shop = Self::bare().await?;
+        Self::bare().await?.filled(compose, versions, edit).await
+    }
+
+    /// The same on another engine.
+    pub(crate) async fn at(
+        host: &str,
+        compose: Vec<String>,
+        versions: &[(&str, &str)],
+        edit: impl FnOnce(String) -> String,
+    ) -> Option<Self> {
+        let mut shop = Self::on(RealEngine::at(Some(host)).await?);
+        shop.host = Some(host.to_owned());
+        shop.filled(compose, versions, edit).await
+    }
+
+    async fn filled(
+        mut self,
+        compose: Vec<String>,
+        versions: &[(&str, &str)],
+        edit: impl FnOnce(String) -> String,
+    ) -> Option<Self> {
+        let shop = &mut self;
         if !rustix::process::getuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "CI must run these tests as root: two users speak here");
             eprintln!("SKIPPED: only root can speak on the console as two people");
@@ -82,15 +105,18 @@ impl Shop {
         );
         fs::write(shop.env_path(), env).expect("it is ours");
         shop.compose(&["up", "-d"]).await;
-        Some(shop)
+        Some(self)
     }
 
     /// No shop, but an engine and a folder to work with. `None`, loudly, where there is no engine.
     pub(crate) async fn bare() -> Option<Self> {
-        let engine = RealEngine::find().await?;
+        Some(Self::on(RealEngine::find().await?))
+    }
+
+    fn on(engine: RealEngine) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("it is ours");
-        Some(Self { engine, folder, api_port: free_port(), web_port: free_port(), compose: Vec::new() })
+        Self { engine, folder, api_port: free_port(), web_port: free_port(), compose: Vec::new(), host: None }
     }
 
     /// The sample product as a build context, as `make product` makes it.
@@ -157,11 +183,20 @@ impl Shop {
 
     /// Runs compose in the project's folder.
     pub(crate) async fn compose(&self, arguments: &[&str]) {
+        let said = self.try_compose(arguments).await;
+        said.unwrap_or_else(|why| panic!("compose {arguments:?}: {why}"));
+    }
+
+    /// The same; what it said where it did not come to a good end.
+    pub(crate) async fn try_compose(&self, arguments: &[&str]) -> Result<(), String> {
         let (program, first) = self.compose.split_first().expect("compose");
         let mut command = Command::new(program);
         command.args(first).args(arguments).current_dir(self.project_folder()).stdin(Stdio::null()).kill_on_drop(true);
+        if let Some(host) = &self.host {
+            command.env("DOCKER_HOST", host);
+        }
         let done = timeout(BOUND, command.output()).await.expect("compose comes to an end").expect("compose runs");
-        assert!(done.status.success(), "compose {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
     }
 
     /// The bot's config. `more` stands at its end, `of_api` in the table of `api`.
