@@ -160,7 +160,8 @@ impl Lane {
         bot.journal.release(&shop.image("0.9"), false).await;
         let mut ways = Ways::new(&shop).await;
         for version in ["1.0", "1.1"] {
-            shop.deploy(version).await;
+            shop.pin(version);
+            shop.compose(&["up", "-d"]).await;
             let release = bot.journal.release(&shop.image(version), true).await;
             ways.deployed(&shop, version, release).await;
         }
