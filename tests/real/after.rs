@@ -135,7 +135,10 @@ impl Lane {
             let before = copies(&self.shop).await;
             self.shop.compose(&["up", "-d"]).await;
             let after = copies(&self.shop).await;
-            assert_eq!(ids(&before), ids(&after), "the team's next plain `up` finds nothing to do: {}", told());
+            let announced = runs.iter().filter_map(|r| r.plan.as_ref()).flat_map(|p| &p.notes.warnings);
+            let announced = done && announced.into_iter().any(|w| w.contains("recreates api once, to the same image"));
+            let nothing_to_do = ids(&before) == ids(&after);
+            assert!(nothing_to_do || announced, "the team's next plain `up` recreates unannounced: {}", told());
             self.engine_tells(wanted, told).await;
             self.outside_tells(wanted, told).await;
         }
@@ -218,10 +221,14 @@ impl Lane {
             assert!(!half && !shown.contains("\n… ") && !shown.contains("\n↶ "), "a step is half-way: {}", wrong());
             assert_eq!(*outcome == Outcome::Done, shown.contains("\n✓ prove api"), "{}", wrong());
         }
-        let status = seat.say("/status").await.plain();
-        let line = status.lines().find(|l| l.contains(" api ")).unwrap_or_default();
-        assert!(line.starts_with("✓ ") && line.contains(&self.shop.image(wanted.version)), "{status}: {}", told());
-        assert!(!status.contains("held by"), "{status}: {}", told());
+        // Docker's own check of a container may be a moment behind what is so.
+        until(&format!("/status to say the same: {}", told()), async || {
+            let status = seat.say("/status").await.plain();
+            let line = status.lines().find(|l| l.contains(" api ")).unwrap_or_default();
+            let well = line.starts_with("✓ ") && line.contains(&self.shop.image(wanted.version));
+            if well && !status.contains("held by") { Ok(()) } else { Err(status) }
+        })
+        .await;
     }
 }
 

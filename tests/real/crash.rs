@@ -32,6 +32,9 @@ struct Short {
     lanes: usize,
 }
 
+/// A night that fails this often is told without its rest.
+const FAILURES_MAX: usize = 4;
+
 /// What CI tries of all forms but the first.
 const SAMPLE: Short = Short { whole: &[], calls: 4, files: 2, twice: 1, lanes: 1 };
 
@@ -100,7 +103,7 @@ async fn lanes(form: Form, traced: bool, extent: &Extent, short: &Short) -> Opti
         all.extend(Lane::open(form, traced).await);
     }
     let tried = Mutex::new(Tried { results: Vec::new(), failed: Vec::new() });
-    // What fails at one point must not hide the others: it ends its lane, and the others go on.
+    // What fails at one point must not hide the others: another shop goes on, as in what state that one is nobody knows.
     let lane_by_lane = all.into_iter().map(async |mut lane| {
         while let Some(point) = take(&queue, lane.way().await) {
             match AssertUnwindSafe(lane.point(point)).catch_unwind().await {
@@ -108,8 +111,15 @@ async fn lanes(form: Form, traced: bool, extent: &Extent, short: &Short) -> Opti
                 Err(why) => {
                     let why = words_of(why);
                     let _ = writeln!(std::io::stderr(), "FAILED: {why}");
-                    tried.lock().unwrap().failed.push(why);
-                    return; // in what state that shop is nobody knows
+                    let failed = {
+                        let mut tried = tried.lock().unwrap();
+                        tried.failed.push(why);
+                        tried.failed.len()
+                    };
+                    match Lane::open(form, traced).await {
+                        Some(another) if failed < FAILURES_MAX => lane = another,
+                        _ => return,
+                    }
                 }
             }
         }
@@ -144,8 +154,13 @@ async fn count(lane: &mut Lane) -> Counted {
         let landed = lane.point(Point { aim, way, at: At::Nowhere, again: None, up: true }).await;
         let wanted = if aim == Aim::Good { "done" } else { "undone" };
         assert_eq!(landed.end, wanted, "an uninterrupted run to {aim:?}");
-        // Create, policy, stop, start; then two names, policy, removal, signal, or start, policy, removal.
-        let least = if aim == Aim::Good { 9 } else { 7 };
+        // Create, policy, stop, start; then two names, policy, removal, signal, or start, policy, removal. One that starts
+        // first and is no good comes and goes beside the one that serves.
+        let least = match (aim, lane.form.start_first) {
+            (Aim::Good | Aim::Tires, _) => 9,
+            (Aim::Exits, false) => 7,
+            (Aim::Exits, true) => 4,
+        };
         assert!(landed.calls.len() >= least, "a swap is more calls than {:?}", landed.calls);
         counted.insert(aim, landed);
     }
@@ -225,7 +240,11 @@ fn too_few(traced: bool, extent: &Extent, short: &Short, counted: &Counted, trie
 
 /// Past the capture of the test harness: the counts are to be seen.
 fn print(form: Form, traced: bool, extent: &Extent, counted: &Counted, tried: &Tried) {
-    let mut text = format!("{form:?}, killed at each {} ({extent}):", if traced { "sync" } else { "call" });
+    let mut text = format!(
+        "{form:?}, {} points of killing at each {} ({extent}):",
+        tried.results.len(),
+        if traced { "sync" } else { "call" }
+    );
     for (aim, landed) in counted {
         let of_aim: Vec<_> = tried.results.iter().filter(|(p, _)| p.aim == *aim && p.at != At::Nowhere).collect();
         let reached = of_aim.iter().filter(|(_, l)| l.reached).count();
@@ -234,12 +253,13 @@ fn print(form: Form, traced: bool, extent: &Extent, counted: &Counted, tried: &T
         for (_, landed) in &of_aim {
             *ends.entry(landed.end.as_str()).or_default() += 1;
         }
+        let long = if traced {
+            format!("{} syncs, renames and removals of files", landed.files.len())
+        } else {
+            format!("{} calls that change something and {} records", landed.calls.len(), landed.records)
+        };
         text += &format!(
-            "\n  {aim:?}: an uninterrupted run has {} records, {} calls that change something, {} syncs; tried {} points, \
-             killed at {reached}, twice at {twice}, ends {ends:?}",
-            landed.records,
-            landed.calls.len(),
-            landed.files.len(),
+            "\n  {aim:?}: an uninterrupted run has {long}; tried {} points, killed at {reached}, twice at {twice}, ends {ends:?}",
             of_aim.len(),
         );
     }

@@ -41,7 +41,7 @@ impl Form {
         if self.start_first {
             compose = compose.replace(PORT_OF_API, "expose: [\"3000\"]");
         } else if self.copies > 1 {
-            // Each is asked at a port of its own.
+            // Each has a port of its own.
             compose = compose.replace(PORT_OF_API, "ports: [\"127.0.0.1::3000\"]");
         }
         if self.copies > 1 {
@@ -60,7 +60,7 @@ impl Form {
             text = text.replace(&own, &format!("127.0.0.1:{}/api/health", shop.web_port));
             text = text.replace("grace = \"1s\"\n", "grace = \"1s\"\norder = \"start-first\"\ndrain = \"100ms\"\n");
         } else if self.copies > 1 {
-            text = text.lines().filter(|l| !l.contains(&own)).map(|l| format!("{l}\n")).collect();
+            text = text.replace(&format!("health = {{ url = \"http://{own}\" }}"), "health = { exec = true }");
         }
         text
     }
@@ -160,7 +160,8 @@ impl Lane {
         bot.journal.release(&shop.image("0.9"), false).await;
         let mut ways = Ways::new(&shop).await;
         for version in ["1.0", "1.1"] {
-            shop.deploy(version).await;
+            shop.pin(version);
+            shop.compose(&["up", "-d"]).await;
             let release = bot.journal.release(&shop.image(version), true).await;
             ways.deployed(&shop, version, release).await;
         }
