@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::decide::{Heard, Knows, Next, Rules, decide};
+use super::decide::{Heard, Knows, Next, decide};
+use super::rules::Rules;
 use crate::agent::{Act, ActError, Observed, Order};
 use crate::clock::{Clock, closed};
 use crate::domain::event::{Event, Outcome, Subject, Token};
@@ -82,7 +83,7 @@ impl Driver {
                 n = 0;
             }
             knows.out_of_time = run.out_of_time(self.clock.now());
-            match decide(&run, &knows, &Rules::ALL) {
+            match decide(&run, &knows, Rules::ALL) {
                 Next::Rest => return if knows.heard == Heard::Stale { Drove::Away } else { Drove::ToRest },
                 Next::Write(event) => {
                     // Before an intent is the safe point: nothing is under way and everything is on record.
@@ -100,16 +101,17 @@ impl Driver {
                 Next::Send { step, undo } => {
                     n += 1;
                     let token = Token { epoch: self.epoch, claim, n };
-                    knows.heard = self.send(&run, step, undo, token).await;
+                    let heard = self.send(&run, step, undo, token).await;
+                    knows.sent(heard);
                 }
                 Next::Look { step, undo } => {
                     if knows.uncertain > 0 && !self.pause(pause_after(knows.uncertain)).await {
                         return Drove::Interrupted;
                     }
                     n += 1;
-                    knows.uncertain += 1;
                     let token = Token { epoch: self.epoch, claim, n };
-                    knows.heard = self.look(&run, step, undo, token).await;
+                    let heard = self.look(&run, step, undo, token).await;
+                    knows.looked(heard);
                 }
             }
         }

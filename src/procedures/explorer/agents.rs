@@ -1,0 +1,89 @@
+//! The host's side: what a message does when it arrives, by the agent's own rules.
+
+use super::leave_out::Outer;
+use super::real::Real;
+use super::world::{Ear, Kind, Message, Version, World};
+
+/// What a message came to.
+pub(super) struct Arrived {
+    pub(super) world: World,
+    pub(super) ear: Ear,
+    /// It changed what a service runs.
+    pub(super) changed: bool,
+    /// What was wrong about that.
+    pub(super) wrong: Option<String>,
+}
+
+/// How carrying it out goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Going {
+    Well,
+    /// It fails and has changed nothing.
+    Cleanly,
+    /// It fails and has changed things all the same.
+    HalfDone,
+}
+
+/// An order arrives.
+pub(super) fn order(real: &Real, world: &World, message: Message, going: Going) -> Arrived {
+    let Some(mut next) = through_the_door(real, world, message) else { return stale(world) };
+    let mut wrong = None;
+    let service = usize::from(message.service);
+    let now = next.at[service];
+    let desired = real.setting.left.holds(Outer::DesiredState);
+    let (can, then) = match message.kind {
+        Kind::Prove { to } => (now == to, now),
+        Kind::OneShot => {
+            if now == Version::New && going != Going::Cleanly {
+                wrong = Some("a step that cannot be repeated took effect twice".to_owned());
+            }
+            (true, Version::New)
+        }
+        Kind::Swap { from, to } => {
+            let foreign = now != from && now != to;
+            if now == to && !desired {
+                // "One version back" instead of "run 1.4": done twice it goes too far.
+                (true, if to == Version::Old { Version::Past } else { to })
+            } else if now == to {
+                (true, to)
+            } else if foreign && real.setting.left.holds(Outer::OnlyThePlannedOne) {
+                (false, now)
+            } else {
+                if foreign && going != Going::Cleanly {
+                    wrong = Some("it replaced a container that was not the one planned for".to_owned());
+                }
+                (true, to)
+            }
+        }
+    };
+    if going != Going::Cleanly {
+        next.at[service] = then;
+    }
+    let changed = next.at[service] != now;
+    let ear = if can && going == Going::Well { Ear::So } else { Ear::Failed };
+    Arrived { world: next, ear, changed, wrong: wrong.filter(|_| changed || message.kind == Kind::OneShot) }
+}
+
+/// The bot looks whether a step, or its undo, is so. Looking shuts the door to older messages too.
+pub(super) fn look(real: &Real, world: &World, message: Message) -> Arrived {
+    let Some(next) = through_the_door(real, world, message) else { return stale(world) };
+    let now = next.at[usize::from(message.service)];
+    let so = match message.kind {
+        Kind::Prove { to } | Kind::Swap { to, .. } => now == to,
+        Kind::OneShot => now == Version::New,
+    };
+    Arrived { world: next, ear: if so { Ear::So } else { Ear::NotSo }, changed: false, wrong: None }
+}
+
+fn through_the_door(real: &Real, world: &World, message: Message) -> Option<World> {
+    if real.setting.left.holds(Outer::DoorIsWatched) && message.token < world.door {
+        return None;
+    }
+    let mut next = *world;
+    next.door = next.door.max(message.token);
+    Some(next)
+}
+
+fn stale(world: &World) -> Arrived {
+    Arrived { world: *world, ear: Ear::Stale, changed: false, wrong: None }
+}
