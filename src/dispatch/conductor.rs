@@ -321,7 +321,7 @@ async fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan
             let stack = ask.target.stack.clone();
             planner::prepare(&ask, host.inspect.as_ref(), &history, &move |s, c| core.rules(&stack, s, c)).await
         }
-        Action::Builtin(_) => super::ways_out::prepare(core, run, request),
+        Action::Builtin(_) => ways_out::prepare(core, run, request),
     }
 }
 

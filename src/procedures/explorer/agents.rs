@@ -26,12 +26,19 @@ pub(super) enum Going {
 
 /// An order arrives.
 pub(super) fn order(real: &Real, world: &World, message: Message, going: Going) -> Arrived {
-    let Some(mut next) = through_the_door(real, world, message) else { return stale(world) };
+    let (mut next, again) = match through_the_door(real, world, message, false) {
+        Door::Shut => return stale(world),
+        Door::Open(next) => (next, false),
+        Door::Again(next) => (next, true),
+    };
     let mut wrong = None;
     let service = usize::from(message.service);
     let now = next.at[service];
     let desired = real.setting.left.holds(Outer::DesiredState);
     let (can, then) = match message.kind {
+        // It came to its end before: it only looks.
+        Kind::Swap { to, .. } if again => (now == to, now),
+        Kind::OneShot if again => (now == Version::New, now),
         Kind::Prove { to } => (now == to, now),
         Kind::OneShot => {
             if now == Version::New && going != Going::Cleanly {
@@ -66,7 +73,10 @@ pub(super) fn order(real: &Real, world: &World, message: Message, going: Going) 
 
 /// The bot looks whether a step, or its undo, is so. Looking shuts the door to older messages too.
 pub(super) fn look(real: &Real, world: &World, message: Message) -> Arrived {
-    let Some(next) = through_the_door(real, world, message) else { return stale(world) };
+    let next = match through_the_door(real, world, message, true) {
+        Door::Shut => return stale(world),
+        Door::Open(next) | Door::Again(next) => next,
+    };
     let now = next.at[usize::from(message.service)];
     let so = match message.kind {
         Kind::Prove { to } | Kind::Swap { to, .. } => now == to,
@@ -75,13 +85,30 @@ pub(super) fn look(real: &Real, world: &World, message: Message) -> Arrived {
     Arrived { world: next, ear: if so { Ear::So } else { Ear::NotSo }, changed: false, wrong: None }
 }
 
-fn through_the_door(real: &Real, world: &World, message: Message) -> Option<World> {
-    if real.setting.left.holds(Outer::DoorIsWatched) && message.token < world.door {
-        return None;
-    }
+/// What the door says to a message, as `agent::tokens` has it.
+enum Door {
+    Shut,
+    Open(World),
+    /// This very message had its end before.
+    Again(World),
+}
+
+fn through_the_door(real: &Real, world: &World, message: Message, look: bool) -> Door {
     let mut next = *world;
     next.door = next.door.max(message.token);
-    Some(next)
+    next.newest = Some((message, look));
+    if !real.setting.left.holds(Outer::DoorIsWatched) {
+        return Door::Open(next);
+    }
+    if message.token < world.door {
+        return Door::Shut;
+    }
+    // Where messages are not counted all of one claim have the same token.
+    if message.token == world.door && real.setting.left.holds(Outer::MessagesAreCounted) {
+        let same = world.newest == Some((message, look));
+        return if same { Door::Again(next) } else { Door::Shut };
+    }
+    Door::Open(next)
 }
 
 fn stale(world: &World) -> Arrived {

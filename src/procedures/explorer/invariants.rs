@@ -153,6 +153,9 @@ pub(super) fn of_moment(real: &Real, world: &World) -> Option<String> {
                 format!("{name} can do nothing any more and holds the stack")
             });
         }
+        if run.approval.iter().any(|a| a.votes.iter().any(|v| v.at >= a.expires)) {
+            return Some("a vote counts that came after the question had expired".into());
+        }
         if let Status::Stuck { remains, .. } = &run.status
             && remains.is_empty()
         {

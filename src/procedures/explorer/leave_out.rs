@@ -32,8 +32,6 @@ pub(super) enum Outer {
     VoteInTime,
     /// Only agreed plans claim: the log's side of it.
     OnlyAgreedClaims,
-    /// A second way out cannot be chosen while the first is being gone: the log's side of it.
-    OneWayAtATime,
 }
 
 /// What is left out.

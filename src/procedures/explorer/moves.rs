@@ -207,14 +207,12 @@ fn people(real: &mut Real, world: &World, slot: usize, out: &mut Vec<Step>) {
 fn vote(real: &mut Real, world: &World, slot: usize, who: Who, out: &mut Vec<Step>) {
     let mut next = *world;
     let mut counts_for = slot;
-    let seen = world.slots[slot].run;
     if !real.setting.left.holds(Outer::VoteIsForOnePlan) {
         // It counts for whatever is asked at the moment.
         let open = |s: &usize| real.run(world.slots[*s].run).open_approval().is_some();
         counts_for = (0..world.used()).rev().find(open).unwrap_or(slot);
         next.slots[counts_for].misled |= counts_for != slot;
     }
-    let _ = seen;
     let Some((first, second)) = real.vote(world.slots[counts_for].run, who, world.clock) else { return };
     let mut wrong = None;
     for event in [Some(first), second].into_iter().flatten() {
@@ -305,16 +303,16 @@ fn task(real: &mut Real, world: &World, slot: usize, out: &mut Vec<Step>) {
             let token = next_token(real, &mut next, slot);
             let step_is_undo = undo && !accepting;
             let Some(message) = real.message(run, slot, step, step_is_undo, token) else {
-                hear(real, &mut next, slot, Ear::Failed, true, None);
+                hear(&mut next, slot, Ear::Failed, true, None);
                 return out.push(Step { did: Did::Planned(slot), world: next, wrong: None });
             };
             let Arrived { world: mut seen, ear, .. } = agents::look(real, &next, message);
-            hear(real, &mut seen, slot, ear, true, Some(message.service));
+            hear(&mut seen, slot, ear, true, Some(message.service));
             out.push(Step { did: Did::Looked(slot, message, ear), world: seen, wrong: None });
             if world.luck.lost > 0 && ear != Ear::Stale {
                 let Arrived { world: mut lost, .. } = agents::look(real, &next, message);
                 lost.luck.lost -= 1;
-                hear(real, &mut lost, slot, Ear::Uncertain, true, None);
+                hear(&mut lost, slot, Ear::Uncertain, true, None);
                 out.push(Step { did: Did::Looked(slot, message, Ear::Uncertain), world: lost, wrong: None });
             }
         }
@@ -326,14 +324,14 @@ fn send(real: &Real, world: &World, slot: usize, step: u8, undo: bool, out: &mut
     let mut base = *world;
     let token = next_token(real, &mut base, slot);
     let Some(message) = real.message(world.slots[slot].run, slot, step, undo, token) else {
-        hear(real, &mut base, slot, Ear::Failed, false, None);
+        hear(&mut base, slot, Ear::Failed, false, None);
         return out.push(Step { did: Did::Planned(slot), world: base, wrong: None });
     };
     let mut push = |arrived: Arrived, how: How, ear: Ear, luck: Luck| {
         let Arrived { world: mut next, wrong, .. } = arrived;
         next.luck = luck;
         let certain = (ear != Ear::Uncertain && ear != Ear::Stale).then_some(message.service);
-        hear(real, &mut next, slot, ear, false, certain);
+        hear(&mut next, slot, ear, false, certain);
         out.push(Step { did: Did::Sent(slot, message, how), world: next, wrong });
     };
     let well = agents::order(real, &base, message, Going::Well);
@@ -383,8 +381,7 @@ fn claim_number(real: &Real, run: u32) -> u8 {
     real.run(run).claim.and_then(|p| u8::try_from(p.0.saturating_sub(999)).ok()).unwrap_or_default()
 }
 
-fn hear(real: &Real, world: &mut World, slot: usize, ear: Ear, looked: bool, certain: Option<u8>) {
-    let _ = real;
+fn hear(world: &mut World, slot: usize, ear: Ear, looked: bool, certain: Option<u8>) {
     let slot = &mut world.slots[slot];
     slot.mind.ear = ear;
     slot.mind.uncertain = slot.mind.uncertain.saturating_add(u8::from(looked));

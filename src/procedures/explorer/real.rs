@@ -10,7 +10,7 @@ use super::leave_out::Outer;
 use super::world::{Draft, Ear, Kind, Message, Mind, SERVICES, Slot, Token, Version, Wish, World};
 use crate::domain::actor::{Account, Actor, Surface};
 use crate::domain::event::{Event, Outcome};
-use crate::domain::ids::{ApprovalId, Position};
+use crate::domain::ids::Position;
 use crate::domain::plan::{PlannedStep, StepAction, StepOutput};
 use crate::domain::run::{RunState, Status, StepState};
 use crate::domain::trouble::{Trouble, TroubleKind};
@@ -461,7 +461,6 @@ fn blind(run: &mut RunState, event: &Event, setting: Setting) -> Box<dyn Fn(&mut
                 approval.granted = Some(cast::time(0));
             }
         }
-        Event::Resolved { .. } if left(Outer::OneWayAtATime) => run.way = None,
         _ => {}
     }
     Box::new(move |after| {
@@ -475,9 +474,4 @@ fn blind(run: &mut RunState, event: &Event, setting: Setting) -> Box<dyn Fn(&mut
             }
         }
     })
-}
-
-/// The approval that is asked about the request in a slot.
-pub(super) fn approval_of(run: &RunState) -> Option<ApprovalId> {
-    run.approval.as_ref().map(|a| a.id)
 }

@@ -178,7 +178,7 @@ fn told(setting: Setting, parents: &[(u32, u16)], mut state: u32, last: Option<u
     let mut story = Vec::new();
     for nth in way.into_iter().rev() {
         let step = moves::all(&mut real, &world).swap_remove(usize::from(nth));
-        story.extend(story::sentence(&real, &world, &step));
+        story.extend(story::sentence(&real, &step));
         world = step.world;
     }
     let stands =

@@ -4,7 +4,7 @@ use super::agents::Going;
 use super::cast::{NAMES, WAYS, id_of};
 use super::moves::{Did, How, Step};
 use super::real::Real;
-use super::world::{Ear, Kind, Message, Version, World};
+use super::world::{Ear, Kind, Message, Version};
 use crate::domain::event::{Event, Outcome};
 
 fn version(version: Version) -> &'static str {
@@ -35,7 +35,7 @@ fn wants(message: &Message) -> String {
 }
 
 /// One move in a sentence; nothing for those that no story needs.
-pub(super) fn sentence(real: &Real, before: &World, step: &Step) -> Option<String> {
+pub(super) fn sentence(real: &Real, step: &Step) -> Option<String> {
     Some(match step.did {
         Did::Asked(slot) if slot == 0 => format!("Amal asks to roll the stack back ({}).", id_of(slot)),
         Did::Asked(slot) => format!("Amal asks for another change of the same stack ({}).", id_of(slot)),
@@ -92,10 +92,7 @@ pub(super) fn sentence(real: &Real, before: &World, step: &Step) -> Option<Strin
         Did::Redeployed(service) => format!("Somebody deploys {} 1.5 by hand.", NAMES[service]),
         Did::Removed(service) => format!("Somebody removes the container of {}.", NAMES[service]),
         Did::Way(slot, way) => format!("People choose to {} {}.", WAYS[usize::from(way)].as_str(), id_of(slot)),
-        Did::RightLost => {
-            let _ = before;
-            "While it is down, Amal loses the right to ask for this.".to_owned()
-        }
+        Did::RightLost => "While it is down, Amal loses the right to ask for this.".to_owned(),
     })
 }
 

@@ -144,6 +144,8 @@ pub(super) struct World {
     pub(super) at: [Version; SERVICES],
     /// The highest token that the agent has seen.
     pub(super) door: Token,
+    /// The message that had it, and whether it only looked; where another one could have it too.
+    pub(super) newest: Option<(Message, bool)>,
     pub(super) late: [Option<Message>; 2],
     pub(super) luck: Luck,
     /// Times two hours have passed.
@@ -164,6 +166,7 @@ impl World {
             slots: [Slot::default(); RUNS],
             at: [Version::Old; SERVICES],
             door: Token::default(),
+            newest: None,
             late: [None; 2],
             luck,
             clock: 0,
@@ -191,6 +194,7 @@ impl World {
     /// tokens are as long as their order is the same. Only where the agent checks tokens.
     pub(super) fn settle(&mut self) {
         let door = self.door;
+        self.newest = None;
         for late in &mut self.late {
             if late.is_some_and(|m| m.token < door) {
                 *late = None;
