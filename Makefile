@@ -15,15 +15,18 @@
 .DELETE_ON_ERROR:
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-load soak image product rust
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
+.PHONY: help demo test explore mutants engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
+MUTANTS_VERSION = 27.1.0
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENGINE := tests/setup/engine.sh
 PRODUCT := .cache/product
 DENY := .cache/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+MUTANTS := .cache/cargo-mutants-$(MUTANTS_VERSION)/bin/cargo-mutants
 
 help:
 	@echo "make demo | test | check (fmt, lint, test, deny) | bench | bench-load | soak | image   - see README.md"
@@ -35,6 +38,25 @@ demo: rust product
 
 test: rust product
 	@$(ENGINE) run --else-alone -- tests/setup/beside-soak.sh cargo test --locked --no-fail-fast
+
+# Every order of events in a small world (docs/decisions/0015): each part of EXPLORE, divided by `;`, is a walk. One of the
+# explorer's own lines goes with it: EXPLORE="services=2 night" make explore
+EXPLORE = @EXPLORE@
+
+explore: rust
+	@STERNWAY_EXPLORE="$(EXPLORE)" cargo test --locked --release --lib -- \
+		--ignored --exact procedures::explorer::tests::far --nocapture
+
+# Small faults put into the run engine and the gate, one after another: which does no test notice? Hours.
+mutants: rust $(MUTANTS)
+	@$(MUTANTS) mutants --no-config --jobs 1 --timeout 300 --output .cache \
+		--file src/procedures/decide.rs --file src/procedures/request.rs --file src/domain/run.rs \
+		--file 'src/gate/*.rs' -- --locked --lib --test stories --test laws --test records
+
+$(MUTANTS):
+	@echo "installing cargo-mutants $(MUTANTS_VERSION) into .cache (once)"
+	env -u CARGO_TARGET_DIR cargo install cargo-mutants --version $(MUTANTS_VERSION) --locked \
+		--root .cache/cargo-mutants-$(MUTANTS_VERSION)
 
 # What is told apart by engine, without what is not. The first set is what CI runs on two of the four.
 ON_ENGINE = cargo test --locked --no-fail-fast --test engine --test agent --test next_up

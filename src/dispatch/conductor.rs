@@ -1,16 +1,20 @@
 //! Takes a request from one standstill to the next: planned, asked, claimed, passed, driven. Everything it needs is in
-//! the log, so the same function carries on after a restart.
+//! the log, so the same function carries on after a restart. What comes next is said by `procedures::request`; this only
+//! does it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Core;
-use super::core::cannot_record;
+use super::core::{DECIDE_TRIES, cannot_record};
+use super::ways_out::{self, Led};
 use crate::clock::closed;
 use crate::command::{Action, ApprovalRule, Request, StepKind, Value, Waived};
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::domain::actor::Actor;
-use crate::domain::event::{Event, Needs, Outcome};
+use crate::domain::event::{Event, Outcome};
 use crate::domain::ids::{Position, RunId};
 use crate::domain::invocation::Invocation;
 use crate::domain::plan::{Plan, PlanNotes, Settings};
@@ -20,25 +24,21 @@ use crate::gate;
 use crate::procedures::driver::{Driver, Drove};
 use crate::procedures::planner::{self, Ask};
 use crate::procedures::prune;
+use crate::procedures::request::{self, AtStart, Made, Sees, Turn};
+use crate::procedures::rules::Rules;
 use crate::store::{About, AppendError, Draft};
 
 /// How long a request waits for its stack when asked to.
 const WAIT_MAX: Duration = Duration::from_mins(30);
 
-/// How long after it was asked for a request may begin that needs nobody's approval: the longest wait for a stack, and some.
-const ACTS_WITHIN: Duration = Duration::from_mins(45);
+/// While it waits, how often it looks without having been told that something moved.
+const WAIT_LOOK: Duration = Duration::from_secs(5);
 
 /// Records set aside for a run beyond those of its steps: claim, pass, votes, resumes, end.
 const RECORDS_BESIDE_STEPS: usize = 32;
 
 /// Records one step can come to: intent, done or failed, undo intent, undo done.
 const RECORDS_PER_STEP: usize = 4;
-
-/// Times people are asked again by themselves when the world moved; after that somebody has to ask.
-const ASKED_AGAIN_MAX: usize = 3;
-
-/// Stands before the delivery key of what was asked again, once for each time.
-const AGAIN: &str = "again:";
 
 /// How often an index that cannot be read is asked again: the log builds it anew beside us, and whoever asked still
 /// waits for an answer.
@@ -67,6 +67,18 @@ impl From<Trouble> for Stop {
     fn from(trouble: Trouble) -> Self {
         Stop::Refused(trouble)
     }
+}
+
+/// What a task knows of its request beyond the journal; it is lost with the process.
+struct Task {
+    /// The plan, made since the last record.
+    made: Option<Made>,
+    /// Since when it waits for its stack.
+    waits_since: Option<tokio::time::Instant>,
+    /// Wakes whoever waits when something was written.
+    moved: watch::Receiver<Position>,
+    /// How often others' writes overtook a decision of its.
+    overtaken: usize,
 }
 
 /// Takes the run as far as it can go, in a task of its own. Does nothing when another task does already.
@@ -105,7 +117,9 @@ fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
 /// Gives the run's last record at the last look.
 async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) -> Option<Position> {
     let mut unread = 0;
+    let mut task = Task { made: None, waits_since: None, moved: core.log.watch(), overtaken: 0 };
     loop {
+        task.moved.mark_unchanged();
         let run = match core.log.run(id) {
             Ok(Some(run)) => run,
             Ok(None) => return None,
@@ -124,7 +138,7 @@ async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) -
             }
         };
         let seen = Some(run.last);
-        match step(core, &run).await {
+        match step(core, &run, &mut task).await {
             Ok(()) => {}
             Err(Stop::Here) => return seen,
             Err(Stop::Refused(trouble)) => {
@@ -150,17 +164,105 @@ async fn advance(core: &Arc<Core>, id: RunId, invocation: Option<&Invocation>) -
     }
 }
 
-/// One step further.
-async fn step(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    match &run.status {
-        Status::Requested => plan(core, run).await,
-        Status::Planned => claim(core, run).await,
-        Status::Claimed => pass(core, run).await,
-        Status::Running | Status::Undoing { .. } | Status::Stuck { .. } => {
-            let pass = gate::pass_again(run).ok_or(Stop::Here)?;
-            drive(core, run, pass).await
+/// One step further: what `request::turn` says.
+async fn step(core: &Arc<Core>, run: &RunState, task: &mut Task) -> Result<(), Stop> {
+    let now = core.clock.now();
+    let may = if run.status == Status::Planned { may_still(core, run) } else { Ok(()) };
+    let wish = Wish::of(core, run)?;
+    let (head, stuck) = match ways_out::stuck_of(run) {
+        Some(id) => (core.log.head().position, core.log.run(id).map_err(|e| super::core::cannot_read(&e))?),
+        None => (Position(0), None),
+    };
+    let sees = Sees {
+        now,
+        made: task.made.as_ref(),
+        holder: wish.holder.as_ref(),
+        waits: wish.waits,
+        // By what passes, not by a wall clock that somebody may set meanwhile.
+        in_vain: task.waits_since.is_some_and(|since| since.elapsed() >= WAIT_MAX),
+        may: &may,
+        again: run.status == Status::Requested && asked_in(core, run.id).is_some_and(|words| request::is_again(&words)),
+        stuck: stuck.as_ref(),
+    };
+    match request::turn(run, &sees, Rules::ALL) {
+        Turn::Rest => return Err(Stop::Here),
+        Turn::Wait => {
+            task.waits_since.get_or_insert_with(tokio::time::Instant::now);
+            return wait(core, task).await;
         }
-        Status::Ended { .. } => Err(Stop::Here),
+        Turn::Held => {
+            let Some(holder) = &wish.holder else { return Err(Stop::Here) };
+            let trouble = held(core, run, holder);
+            let vain = sees.waits && sees.in_vain && !matches!(holder.status, Status::Stuck { .. });
+            return Err(Stop::Refused(if vain { trouble.say("It was waited for, in vain.") } else { trouble }));
+        }
+        Turn::Refuse(trouble) => return Err(Stop::Refused(trouble)),
+        Turn::Plan => {
+            task.made = Some(make(core, run).await);
+            return Ok(());
+        }
+        Turn::Write(events) => drop(core.record(run.id, events).await?),
+        Turn::Claim(event) => claim(core, run, *event).await?,
+        Turn::Pass(pass, event) => {
+            core.record(run.id, vec![*event]).await?;
+            return drive(core, run, pass).await;
+        }
+        Turn::Void(differences) => {
+            void(core, run, differences).await?;
+            return Err(Stop::Here);
+        }
+        Turn::LeadOut { stuck, resolved } => match ways_out::lead_out(core, run, stuck, *resolved, head).await? {
+            Led::Out => return Err(Stop::Here),
+            Led::Moved if task.overtaken >= DECIDE_TRIES => {
+                return Err(Stop::Refused(cannot_record(&AppendError::Busy)));
+            }
+            Led::Moved => task.overtaken += 1,
+        },
+        Turn::Drive(pass) => return drive(core, run, pass).await,
+    }
+    task.made = None;
+    Ok(())
+}
+
+/// What a request wants of its stack.
+#[derive(Default)]
+struct Wish {
+    /// Whoever else holds it.
+    holder: Option<RunState>,
+    /// It wants to wait for it.
+    waits: bool,
+}
+
+impl Wish {
+    fn of(core: &Core, run: &RunState) -> Result<Self, Stop> {
+        let target = match run.status {
+            Status::Requested => run.target.as_ref(),
+            // While it waits for votes nobody has to make room.
+            Status::Planned if run.agreed() => run.plan.as_ref().map(|p| &p.plan.target),
+            _ => None,
+        };
+        let Some(target) = target.filter(|_| !run.dry_run && !run.leads_out()) else { return Ok(Self::default()) };
+        let Ok(request) = understand(core, run) else { return Ok(Self::default()) };
+        if matches!(request.spec.action, Action::Builtin(_)) {
+            return Ok(Self::default());
+        }
+        let holder = match core.log.holder(target) {
+            // The log itself refuses a second claim.
+            Err(_) if run.status == Status::Planned => None,
+            holder => holder.map_err(|e| super::core::cannot_read(&e))?,
+        };
+        let waits = request.arguments.choice("and").is_some();
+        Ok(Self { holder: holder.filter(|h| h.id != run.id), waits })
+    }
+}
+
+/// Returns when something was written, or after a while.
+async fn wait(core: &Core, task: &mut Task) -> Result<(), Stop> {
+    let mut closing = core.closing.clone();
+    tokio::select! {
+        _ = task.moved.changed() => Ok(()),
+        () = core.clock.sleep(WAIT_LOOK) => Ok(()),
+        () = closed(&mut closing) => Err(Stop::Here),
     }
 }
 
@@ -194,31 +296,14 @@ fn approval_rule(core: &Core, request: &Request) -> Option<ApprovalRule> {
     })
 }
 
-async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    let request = understand(core, run)?;
-    if !run.dry_run && !matches!(request.spec.action, Action::Builtin(_)) {
-        wait_for_stack(core, run, &request).await?;
-    }
-    let (plan, notes) = prepare(core, run, &request).await?;
-    let hash =
-        plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
-    let mut rule = approval_rule(core, &request);
-    if asked_in(core, run.id).is_some_and(|i| i.event.starts_with(AGAIN))
-        && let Some(rule) = &mut rule
-    {
-        // The world moved under a plan that people knew; the new one goes nowhere unseen.
-        rule.waived = Waived::Never;
-    }
-    let mut events = vec![Event::Planned { plan: Box::new(plan.clone()), hash: hash.clone(), notes: notes.clone() }];
-    if run.dry_run {
-        events.push(Event::Ended { outcome: Outcome::DryRun });
-    } else if let Some(rule) = gate::admit(&plan, &notes, rule.as_ref()) {
-        let expires = core.clock.now().checked_add(Duration::from_secs(rule.expires_s)).unwrap_or(jiff::Timestamp::MAX);
-        let needs = Needs { role: rule.from.clone(), count: rule.count };
-        events.push(Event::ApprovalAsked { plan_hash: hash, needs, expires });
-    }
-    core.record(run.id, events).await?;
-    Ok(())
+/// The plan for a request as the world is now, with the votes that it needs.
+async fn make(core: &Core, run: &RunState) -> Made {
+    let made = async {
+        let request = understand(core, run)?;
+        let (plan, notes) = prepare(core, run, &request).await?;
+        Ok(Made::Plan { plan: Box::new(plan), notes, rule: approval_rule(core, &request) })
+    };
+    made.await.unwrap_or_else(Made::Not)
 }
 
 /// The plan for a request as the world is now.
@@ -235,7 +320,7 @@ async fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan
             let stack = ask.target.stack.clone();
             planner::prepare(&ask, host.inspect.as_ref(), &history, &move |s, c| core.rules(&stack, s, c)).await
         }
-        Action::Builtin(_) => super::ways_out::prepare(core, run, request),
+        Action::Builtin(_) => ways_out::prepare(core, run, request),
     }
 }
 
@@ -272,35 +357,6 @@ fn ask_of(core: &Core, run: &RunState, request: &Request) -> Result<Ask, Trouble
     })
 }
 
-/// Returns when nobody else holds the stack; refuses when somebody does and the request does not want to wait.
-async fn wait_for_stack(core: &Core, run: &RunState, request: &Request) -> Result<(), Stop> {
-    let Some(target) = &run.target else { return Ok(()) };
-    let waits = request.arguments.choice("and").is_some();
-    // By what passes, not by a wall clock that somebody may set meanwhile.
-    let began = tokio::time::Instant::now();
-    let mut moved = core.log.watch();
-    let mut closing = core.closing.clone();
-    loop {
-        let holder = core.log.holder(target).map_err(|e| super::core::cannot_read(&e))?;
-        let Some(holder) = holder.filter(|h| h.id != run.id) else { return Ok(()) };
-        if !waits || matches!(holder.status, Status::Stuck { .. }) {
-            return Err(Stop::Refused(held(core, run, &holder)));
-        }
-        if began.elapsed() >= WAIT_MAX {
-            return Err(Stop::Refused(held(core, run, &holder).say("It was waited for, in vain.")));
-        }
-        match core.log.run(run.id) {
-            Ok(Some(now)) if now.ended() => return Err(Stop::Here),
-            _ => {}
-        }
-        tokio::select! {
-            _ = moved.changed() => {}
-            () = core.clock.sleep(Duration::from_secs(5)) => {}
-            () = closed(&mut closing) => return Err(Stop::Here),
-        }
-    }
-}
-
 /// Says who holds the stack and since when, and offers to wait.
 fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     let target = holder.target.as_ref().map_or_else(|| "the stack".to_owned(), ToString::to_string);
@@ -318,50 +374,20 @@ fn held(core: &Core, run: &RunState, holder: &RunState) -> Trouble {
     trouble.say("Wait for it, or look at it.").try_this(again).try_this(format!("/runs show {}", holder.id))
 }
 
-async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
+/// Takes the stack. Somebody may be quicker: the log refuses, and it is looked again who holds it.
+async fn claim(core: &Core, run: &RunState, event: Event) -> Result<(), Stop> {
     let Some(planned) = &run.plan else { return Err(Stop::Here) };
-    if run.dry_run {
-        core.record(run.id, vec![Event::Ended { outcome: Outcome::DryRun }]).await?;
-        return Err(Stop::Here);
-    }
-    if let Some(open) = run.open_approval() {
-        if core.clock.now() >= open.expires {
-            core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
-        }
-        return Err(Stop::Here);
-    }
-    // Consent and request are for now: what was agreed to before a long down-time is asked for again (R10).
-    let now = core.clock.now();
-    let too_old = run.asked.checked_add(ACTS_WITHIN).is_ok_and(|until| now >= until);
-    let lapsed = run.approval.as_ref().map_or(too_old, |a| now >= a.expires);
-    if lapsed {
-        core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
-        return Err(Stop::Here);
-    }
-    may_still(core, run)?;
-    if run.leads_out() {
-        super::ways_out::lead_out(core, run, &planned.plan).await?;
-        return Err(Stop::Here);
-    }
     let room = planned.plan.steps.len() * RECORDS_PER_STEP + RECORDS_BESIDE_STEPS;
     core.log.reserve(room).map_err(|e| cannot_record(&e))?;
-    let claim = Event::RunClaimed {
-        target: planned.plan.target.clone(),
-        plan_hash: planned.hash.clone(),
-        approval: run.approval.as_ref().map(|a| a.id),
-    };
-    match core.record(run.id, vec![claim]).await {
+    match core.record(run.id, vec![event]).await {
         Ok(_) => Ok(()),
         Err(AppendError::CannotFollow(error)) => {
             let holder = core.log.holder(&planned.plan.target).ok().flatten().filter(|h| h.id != run.id);
-            match holder {
-                // Somebody was quicker: refused, or waited for if that was asked for.
-                Some(_) => wait_for_stack(core, run, &understand(core, run)?).await,
-                None => {
-                    tracing::warn!(%error, "the claim was refused");
-                    Err(Stop::Here)
-                }
+            if holder.is_some() {
+                return Ok(());
             }
+            tracing::warn!(%error, "the claim was refused");
+            Err(Stop::Here)
         }
         Err(error) => Err(error.into()),
     }
@@ -377,52 +403,18 @@ fn may_still(core: &Core, run: &RunState) -> Result<(), Trouble> {
     }
 }
 
-/// Makes the plan again under the claim; the same plan passes, another one is void and asked anew (decision 13).
-async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
-    if let Some(by) = &run.cancel {
-        core.record(run.id, vec![Event::Ended { outcome: Outcome::Cancelled { by: by.clone() } }]).await?;
-        return Err(Stop::Here);
-    }
-    let request = understand(core, run)?;
-    let made = prepare(core, run, &request).await;
-    let differences = match made {
-        Ok((plan, _)) => match gate::pass(run, &plan) {
-            Ok(pass) => {
-                let plan_hash = run.plan.as_ref().map(|p| p.hash.clone()).unwrap_or_default();
-                core.record(run.id, vec![Event::Passed { plan_hash }]).await?;
-                return drive(core, run, pass).await;
-            }
-            Err(differences) => differences,
-        },
-        Err(trouble) => vec![trouble.message],
-    };
-    void(core, run, differences).await?;
-    Err(Stop::Here)
-}
-
 /// Ends a run whose plan is no longer true, and in the same batch asks for the same thing once more, as a new run with a
 /// new plan and a new question.
-async fn void(core: &Arc<Core>, run: &RunState, mut differences: Vec<String>) -> Result<(), Stop> {
-    let again = asked_in(core, run.id)
-        .filter(|i| i.event.matches(AGAIN).count() < ASKED_AGAIN_MAX)
-        .map(|i| Invocation { event: format!("{AGAIN}{}:{}", run.id, i.event), at: core.clock.now(), ..i });
-    if again.is_none() {
-        differences.push("it keeps moving: ask again when nobody deploys".to_owned());
-    }
-    let mut batch = core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }]);
-    if let Some(invocation) = &again {
-        let event = Event::Invoked {
-            invocation: invocation.clone(),
-            actor: run.requester.clone(),
-            command: run.command.clone(),
-            target: run.target.clone(),
-            dry_run: false,
-        };
-        batch.push(Draft { about: About::NewRun, at: core.clock.now(), event });
-    }
+async fn void(core: &Arc<Core>, run: &RunState, differences: Vec<String>) -> Result<(), Stop> {
+    let now = core.clock.now();
+    let (ended, invoked) = request::void(run, asked_in(core, run.id), now, differences);
+    let mut batch = core.drafts(run.id, vec![ended]);
+    batch.extend(invoked.map(|event| Draft { about: About::NewRun, at: now, event }));
     let written = core.log.append(None, batch).await?;
-    if let (Some(invocation), Some(next)) = (again, written.get(1)) {
-        go_on(core, RunId(next.position), Some(invocation));
+    if let Some(next) = written.get(1)
+        && let Event::Invoked { invocation, .. } = &next.event
+    {
+        go_on(core, RunId(next.position), Some(invocation.clone()));
     }
     Ok(())
 }
@@ -455,21 +447,15 @@ pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
     let open = core.log.open_runs().map_err(|e| super::core::cannot_read(&e))?;
     let count = open.len();
     for run in open {
-        if matches!(run.status, Status::Stuck { .. }) && run.way.is_none() {
-            continue; // it waits for a person, as before
-        }
-        if run.holds_claim() {
-            if let Err(error) = core.record(run.id, vec![Event::Resumed]).await {
-                tracing::error!(run.id = %run.id, %error, "it cannot be resumed yet; it is tried again");
-                continue;
+        match request::at_start(&run, Rules::ALL) {
+            AtStart::Leave => continue, // it waits for a person, as before
+            AtStart::Write(event) => {
+                if let Err(error) = core.record(run.id, vec![event]).await {
+                    tracing::error!(run.id = %run.id, %error, "it cannot be taken up yet; it is tried again");
+                    continue;
+                }
             }
-        } else if run.dry_run {
-            let why = "Sternway was restarted before there was a plan".to_owned();
-            let outcome = Outcome::Refused { kind: TroubleKind::Unavailable.as_str().to_owned(), why };
-            if let Err(error) = core.record(run.id, vec![Event::Ended { outcome }]).await {
-                tracing::error!(run.id = %run.id, %error, "a dry run of before cannot be ended yet");
-            }
-            continue;
+            AtStart::GoOn => {}
         }
         go_on(core, run.id, None);
     }

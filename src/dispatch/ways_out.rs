@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::core::{DECIDE_TRIES, cannot_read, cannot_record};
+use super::core::cannot_record;
 use super::{Core, conductor, intake};
 use crate::command::Request;
 use crate::command::{Action, Builtin};
 use crate::domain::event::{Event, Outcome};
+use crate::domain::ids::{Position, RunId};
 use crate::domain::plan::{Plan, PlanNotes, PlannedStep, StepAction, Undo, WayOut};
 use crate::domain::run::{RunState, Status};
 use crate::domain::trouble::{Trouble, TroubleKind};
@@ -81,36 +82,42 @@ pub fn prepare(core: &Core, run: &RunState, request: &Request) -> Result<(Plan, 
     Ok((plan, notes))
 }
 
-/// Everybody agreed: writes the way out on the stuck run and ends this request, in one batch, if nothing has moved.
+/// The stuck run that a request leads out, if that is what its plan is about.
+pub fn stuck_of(run: &RunState) -> Option<RunId> {
+    match run.plan.as_ref().filter(|_| run.leads_out())?.plan.steps.first()?.action {
+        StepAction::ResolveRun { run, .. } => Some(run),
+        _ => None,
+    }
+}
+
+/// What came of leading a run out.
+pub enum Led {
+    /// It goes its way.
+    Out,
+    /// Something was written since it was looked at.
+    Moved,
+}
+
+/// Everybody agreed: writes the way out on the stuck run and ends this request, in one batch, if nothing was written since
+/// `head`.
 ///
 /// # Errors
 /// When it could not be recorded.
-pub async fn lead_out(core: &Arc<Core>, run: &RunState, plan: &Plan) -> Result<(), Trouble> {
-    let Some(StepAction::ResolveRun { run: stuck_id, way, head }) = plan.steps.first().map(|s| &s.action) else {
-        return Err(Trouble::usage("This is no way out."));
-    };
-    for _ in 0..DECIDE_TRIES {
-        let position = core.log.head().position;
-        let stuck = core.log.run(*stuck_id).map_err(|e| cannot_read(&e))?;
-        let unchanged =
-            stuck.as_ref().is_some_and(|s| s.last.to_string() == *head && matches!(s.status, Status::Stuck { .. }));
-        if !unchanged {
-            let differences = vec![format!("{stuck_id} has moved on since it was asked")];
-            core.record(run.id, vec![Event::Ended { outcome: Outcome::Void { differences } }])
-                .await
-                .map_err(|e| cannot_record(&e))?;
-            return Ok(());
+pub async fn lead_out(
+    core: &Arc<Core>,
+    run: &RunState,
+    stuck: RunId,
+    resolved: Event,
+    head: Position,
+) -> Result<Led, Trouble> {
+    let mut batch = core.drafts(stuck, vec![resolved]);
+    batch.extend(core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Done }]));
+    match core.log.append(Some(head), batch).await {
+        Ok(_) => {
+            conductor::go_on(core, stuck, None);
+            Ok(Led::Out)
         }
-        let mut batch = core.drafts(*stuck_id, vec![Event::Resolved { way: *way, by: run.id }]);
-        batch.extend(core.drafts(run.id, vec![Event::Ended { outcome: Outcome::Done }]));
-        match core.log.append(Some(position), batch).await {
-            Ok(_) => {
-                conductor::go_on(core, *stuck_id, None);
-                return Ok(());
-            }
-            Err(AppendError::Moved(_)) => {}
-            Err(error) => return Err(cannot_record(&error)),
-        }
+        Err(AppendError::Moved(_)) => Ok(Led::Moved),
+        Err(error) => Err(cannot_record(&error)),
     }
-    Err(cannot_record(&AppendError::Busy))
 }

@@ -487,7 +487,9 @@ fn may_end(run: &RunState, outcome: &Outcome) -> Result<(), &'static str> {
         (Outcome::Void { .. }, Status::Claimed | Status::Planned) => Ok(()),
         (Outcome::DryRun, Status::Planned) if run.dry_run => Ok(()),
         (Outcome::Refused { .. }, Status::Requested | Status::Planned | Status::Claimed) => Ok(()),
-        (Outcome::Denied { .. } | Outcome::Expired, Status::Planned) => Ok(()),
+        (Outcome::Denied { .. }, Status::Planned) => Ok(()),
+        // Consent may run out between claim and pass too, when the bot was down there.
+        (Outcome::Expired, Status::Planned | Status::Claimed) => Ok(()),
         (Outcome::Cancelled { .. }, Status::Requested | Status::Planned | Status::Claimed) => Ok(()),
         _ => Err("it does not stand where such an end is possible"),
     }

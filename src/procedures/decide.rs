@@ -1,9 +1,10 @@
 //! What a run does next. A pure function of the folded journal and of what the coordinator heard last;
 //! everything the coordinator knows beyond the journal is in [`Knows`] and is lost when it dies.
 //!
-//! The rules are those of durability section 5 (R1 to R7). They are a value so that the explorer can leave one
-//! out and must then find a story in which something goes wrong; the program itself only ever has [`Rules::ALL`].
+//! What comes before a run may act is decided in `request`. The protective rules are a value ([`Rules`]) so that the
+//! explorer can leave one out and must then find a story in which something goes wrong.
 
+use super::rules::{Rule, Rules};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::names::ServiceName;
 use crate::domain::plan::{StepAction, StepOutput, Undo, WayOut};
@@ -42,6 +43,24 @@ pub struct Knows {
     pub out_of_time: bool,
 }
 
+impl Knows {
+    /// An order was sent, and this came back.
+    pub fn sent(&mut self, heard: Heard) {
+        self.heard = heard;
+    }
+
+    /// It was looked, and this came back.
+    pub fn looked(&mut self, heard: Heard) {
+        self.uncertain += 1;
+        self.heard = heard;
+    }
+
+    /// It was tried often enough.
+    fn gives_up(&self, rules: Rules) -> bool {
+        self.uncertain > UNCERTAIN_MAX || !rules.hold(Rule::TimeoutIsNoFailure)
+    }
+}
+
 /// The next thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
@@ -65,49 +84,30 @@ pub enum Next {
     Rest,
 }
 
-/// The protective rules. All of them hold in the program; leaving one out is for the explorer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// R1: the intent is durable before the order leaves.
-    pub journal_first: bool,
-    /// R4: after a restart look before sending.
-    pub look_first: bool,
-    /// R5: take back every step with an intent, the uncertain and failed ones included.
-    pub undo_uncertain: bool,
-    /// R7: an undo that fails stops everything and keeps the claim.
-    pub failed_undo_is_stuck: bool,
-}
-
-impl Rules {
-    /// Every rule.
-    pub const ALL: Self =
-        Self { journal_first: true, look_first: true, undo_uncertain: true, failed_undo_is_stuck: true };
-}
-
 /// The one next thing to do.
-pub fn decide(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
+pub fn decide(run: &RunState, knows: &Knows, rules: Rules) -> Next {
     if knows.heard == Heard::Stale {
         return Next::Rest;
     }
     match &run.status {
         Status::Running => forward(run, knows, rules),
         Status::Undoing { why } => back(run, knows, rules, why),
-        Status::Stuck { step, .. } if run.way == Some(WayOut::Accept) => accept(*step, knows),
+        Status::Stuck { step, .. } if run.way == Some(WayOut::Accept) => accept(*step, knows, rules),
         Status::Requested | Status::Planned | Status::Claimed | Status::Stuck { .. } | Status::Ended { .. } => {
             Next::Rest
         }
     }
 }
 
-fn forward(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
+fn forward(run: &RunState, knows: &Knows, rules: Rules) -> Next {
     if let Some(step) = run.steps.iter().position(|s| *s == StepState::Open) {
         let failed = |why: &String| write(Event::StepFailed { step, why: why.clone() });
         return match &knows.heard {
-            Heard::Nothing if run.look_first && rules.look_first => Next::Look { step, undo: false },
+            Heard::Nothing if run.look_first && rules.hold(Rule::LookFirst) => Next::Look { step, undo: false },
             Heard::Nothing => Next::Send { step, undo: false },
             Heard::So(output) => write(Event::StepDone { step, output: output.clone() }),
             Heard::Failed(why) => failed(why),
-            Heard::Uncertain(why) if knows.uncertain > UNCERTAIN_MAX => failed(why),
+            Heard::Uncertain(why) if knows.gives_up(rules) => failed(why),
             Heard::Uncertain(_) => Next::Look { step, undo: false },
             Heard::NotSo(why) if knows.uncertain > UNCERTAIN_MAX => failed(why),
             Heard::NotSo(_) => Next::Send { step, undo: false },
@@ -125,38 +125,38 @@ fn forward(run: &RunState, knows: &Knows, rules: &Rules) -> Next {
         return write(Event::Ended { outcome: Outcome::Done });
     };
     // Past a step that cannot be taken back the way home is forward: turning round would only get it stuck.
-    if run.past_return().is_none() {
-        if let Some(by) = &run.cancel {
+    if run.past_return().is_none() || !rules.hold(Rule::NoTurnPastReturn) {
+        if let Some(by) = run.cancel.as_ref().filter(|_| rules.hold(Rule::CancelIsHeeded)) {
             return write(Event::UndoBegun { why: format!("cancelled by {by}") });
         }
-        if knows.out_of_time {
+        if knows.out_of_time && rules.hold(Rule::LimitIsHeeded) {
             return write(Event::UndoBegun { why: "it took longer than its time limit".to_owned() });
         }
     }
-    if !rules.journal_first && knows.heard == Heard::Nothing {
+    if !rules.hold(Rule::JournalFirst) && knows.heard == Heard::Nothing {
         return Next::Send { step, undo: false };
     }
     write(Event::StepIntent { step })
 }
 
-fn back(run: &RunState, knows: &Knows, rules: &Rules, why: &str) -> Next {
+fn back(run: &RunState, knows: &Knows, rules: Rules, why: &str) -> Next {
     if let Some(step) = run.steps.iter().position(|s| *s == StepState::UndoOpen) {
         if matches!(run.undo_of(step), Some(Undo::Nothing)) {
             return write(Event::UndoDone { step });
         }
         let stuck = |why: &String| {
-            if rules.failed_undo_is_stuck {
+            if rules.hold(Rule::FailedUndoIsStuck) {
                 write(Event::Stuck { step, why: why.clone(), remains: remains(run, step) })
             } else {
                 write(Event::UndoDone { step })
             }
         };
         return match &knows.heard {
-            Heard::Nothing if run.look_first && rules.look_first => Next::Look { step, undo: true },
+            Heard::Nothing if run.look_first && rules.hold(Rule::LookFirst) => Next::Look { step, undo: true },
             Heard::Nothing => Next::Send { step, undo: true },
             Heard::So(_) => write(Event::UndoDone { step }),
             Heard::Failed(why) => stuck(why),
-            Heard::Uncertain(why) if knows.uncertain > UNCERTAIN_MAX => stuck(why),
+            Heard::Uncertain(why) if knows.gives_up(rules) => stuck(why),
             Heard::Uncertain(_) => Next::Look { step, undo: true },
             Heard::NotSo(why) if knows.uncertain > UNCERTAIN_MAX => stuck(why),
             Heard::NotSo(_) => Next::Send { step, undo: true },
@@ -165,10 +165,12 @@ fn back(run: &RunState, knows: &Knows, rules: &Rules, why: &str) -> Next {
     }
     let touched = |s: &StepState| match s {
         StepState::Done { .. } => true,
-        StepState::Open | StepState::Failed { .. } => rules.undo_uncertain,
+        StepState::Open | StepState::Failed { .. } => rules.hold(Rule::UndoUncertain),
         StepState::Waiting | StepState::Undone | StepState::UndoOpen => false,
     };
-    let Some(step) = run.steps.iter().rposition(touched) else {
+    let mut steps = run.steps.iter();
+    let next = if rules.hold(Rule::UndoInReverse) { steps.rposition(touched) } else { steps.position(touched) };
+    let Some(step) = next else {
         return write(Event::Ended { outcome: Outcome::Undone { why: why.to_owned() } });
     };
     match run.undo_of(step) {
@@ -178,10 +180,11 @@ fn back(run: &RunState, knows: &Knows, rules: &Rules, why: &str) -> Next {
 }
 
 /// `It is now so`: one tokened look, which also shuts the door to late orders, then the end.
-fn accept(step: usize, knows: &Knows) -> Next {
+fn accept(step: usize, knows: &Knows, rules: Rules) -> Next {
     let ended = |observed: String| write(Event::Ended { outcome: Outcome::Accepted { observed } });
     match &knows.heard {
-        Heard::Nothing => Next::Look { step, undo: false },
+        Heard::Nothing if rules.hold(Rule::LookBeforeAccept) => Next::Look { step, undo: false },
+        Heard::Nothing => ended("nobody looked".to_owned()),
         Heard::So(_) => ended("the step that was stuck has taken effect".to_owned()),
         Heard::NotSo(why) | Heard::Failed(why) => ended(why.clone()),
         Heard::Uncertain(_) if knows.uncertain <= UNCERTAIN_MAX => Next::Look { step, undo: false },

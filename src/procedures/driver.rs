@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::decide::{Heard, Knows, Next, Rules, decide};
+use super::decide::{Heard, Knows, Next, decide};
+use super::rules::Rules;
 use crate::agent::{Act, ActError, Observed, Order};
 use crate::clock::{Clock, closed};
 use crate::domain::event::{Event, Outcome, Subject, Token};
@@ -85,7 +86,7 @@ impl Driver {
             }
             // By what has passed, not by a wall clock that somebody may set meanwhile: it would end a run early or never.
             knows.out_of_time = run.time_limit().is_some_and(|limit| acting_since.elapsed() >= limit);
-            match decide(&run, &knows, &Rules::ALL) {
+            match decide(&run, &knows, Rules::ALL) {
                 Next::Rest => return if knows.heard == Heard::Stale { Drove::Away } else { Drove::ToRest },
                 Next::Write(event) => {
                     // Before an intent is the safe point: nothing is under way and everything is on record.
@@ -103,16 +104,17 @@ impl Driver {
                 Next::Send { step, undo } => {
                     n += 1;
                     let token = Token { epoch: self.epoch, claim, n };
-                    knows.heard = self.send(&run, step, undo, token).await;
+                    let heard = self.send(&run, step, undo, token).await;
+                    knows.sent(heard);
                 }
                 Next::Look { step, undo } => {
                     if knows.uncertain > 0 && !self.pause(pause_after(knows.uncertain)).await {
                         return Drove::Interrupted;
                     }
                     n += 1;
-                    knows.uncertain += 1;
                     let token = Token { epoch: self.epoch, claim, n };
-                    knows.heard = self.look(&run, step, undo, token).await;
+                    let heard = self.look(&run, step, undo, token).await;
+                    knows.looked(heard);
                 }
             }
         }
