@@ -9,7 +9,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -69,6 +69,10 @@ $(DENY):
 
 bench: rust product
 	@$(ENGINE) run -- cargo bench --locked --bench swap
+
+# How long a million records take to verify; needs no engine.
+bench-verify: rust
+	@cargo bench --locked --bench verify
 
 image:
 	docker build --tag sternway .

@@ -9,7 +9,10 @@ mod conformance;
 mod crash;
 mod damage;
 mod full;
+#[path = "../support/history.rs"]
+mod history;
 mod samples;
+mod tamper;
 mod world;
 
 use std::any::Any;
