@@ -14,7 +14,7 @@ use crate::domain::actor::Surface;
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::{Position, RunId};
 use crate::domain::run::{RunState, fold};
-use crate::store::Record;
+use crate::store::{Record, checkpoint};
 use crate::story::{self, How, Told};
 
 /// Records read at a time.
@@ -70,6 +70,10 @@ async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap
         hand_in(core, outbox, core.notices(surface, record.position, &key, &card)).await;
         return;
     }
+    if let Event::Checkpoint { note, ended } = &record.event {
+        hand_in(core, outbox, witness(core, surface, record.position, note, ended)).await;
+        return;
+    }
     let Some(Subject::Run(id)) = &record.subject else { return };
     let Some(run) = state_at(core, runs, *id, record) else { return };
     if run.place.surface == surface {
@@ -84,6 +88,19 @@ async fn tell(core: &Core, surface: Surface, outbox: &Outbox, runs: &mut HashMap
     } else {
         runs.insert(*id, run);
     }
+}
+
+/// The threads of runs that have ended end with what the record was then: so the history of the chat, which is not on
+/// this host, knows it too.
+fn witness(core: &Core, surface: Surface, position: Position, note: &str, ended: &[RunId]) -> Vec<Delivery> {
+    let Ok((_, says)) = checkpoint::read(note) else { return Vec::new() };
+    let card = story::en::witness(says.size, &says.short_root());
+    let told = |run: RunState| {
+        let told = Told { how: How::Reply, key: format!("{}/{position}", run.id), card: card.clone() };
+        delivery(&run, position, told)
+    };
+    let runs = ended.iter().filter_map(|id| core.log.run(*id).ok().flatten());
+    runs.filter(|run| run.place.surface == surface).map(told).collect()
 }
 
 /// False when the doors are closing; it is told again after the next start.

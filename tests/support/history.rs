@@ -27,7 +27,9 @@ use sternway::domain::plan::{
 };
 use sternway::domain::release::{Handles, Origin, subject_key};
 use sternway::store::Hash;
+use sternway::store::checkpoint::Signer;
 use sternway::store::line::{LogId, write as write_line};
+use sternway::store::merkle::Tree;
 use sternway::store::record::{Wire, encode};
 
 /// Bytes after which a segment is closed, as in production.
@@ -85,6 +87,7 @@ struct Pen<'a> {
     next: u64,
     prev: Hash,
     subjects: BTreeMap<String, Hash>,
+    tree: Tree,
     first: u64,
     bytes: Vec<u8>,
     written: Written,
@@ -106,6 +109,7 @@ impl<'a> Pen<'a> {
             next: 0,
             prev: Hash::ZERO,
             subjects: BTreeMap::new(),
+            tree: Tree::default(),
             first: 0,
             bytes: Vec::new(),
             written,
@@ -138,6 +142,7 @@ impl<'a> Pen<'a> {
         let wire = Wire { v: FORMAT, at: at(seq), subject, prev_of, batch: None, body: event };
         let text = encode(&wire).map_err(io::Error::other)?;
         self.prev = write_line(&mut self.bytes, self.log, seq, self.prev, &text);
+        self.tree.push(&self.prev.0);
         if let Some(key) = key {
             self.subjects.insert(key, self.prev);
         }
@@ -210,6 +215,8 @@ impl<'a> Pen<'a> {
         let output = StepOutput::Swapped { effect: true, proof, started_ms: Some(900) };
         self.put(about(), Event::StepDone { step: 0, output })?;
         self.put(about(), Event::Ended { outcome: Outcome::Done })?;
+        let note = Signer::new(self.log, SigningKey::from_bytes(&KEY)).sign(&self.tree).unwrap();
+        self.put(None, Event::Checkpoint { note, ended: vec![run] })?;
         self.subjects.remove(&format!("run {run}"));
         Ok(())
     }

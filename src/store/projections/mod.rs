@@ -8,6 +8,7 @@ pub(crate) mod releases;
 pub(crate) mod runs;
 mod seen;
 mod threads;
+pub(crate) mod tree;
 
 use super::table::{Changes, Location, Overlay, View, key};
 use super::{AppendError, ReadError, Record};
@@ -17,7 +18,7 @@ use crate::domain::release::subject_key;
 use crate::domain::run::{CannotFollow, name_of};
 
 /// Raised when a projection changes its keys or values: an index made by another number is built anew.
-pub(crate) const INDEX_VERSION: u64 = 1;
+pub(crate) const INDEX_VERSION: u64 = 2;
 
 /// One record in so many has its location in the index; others are found by reading on from there.
 pub(crate) const SEEK_EVERY: u64 = 64;
@@ -55,6 +56,7 @@ pub(crate) fn project(index: &mut Overlay<'_>, record: &Record, place: Location)
     changes.extend(runs::project(view, record)?);
     changes.extend(releases::project(view, record)?);
     changes.extend(threads::project(record, place));
+    changes.extend(tree::project(view, record)?);
     index.extend(changes);
     Ok(())
 }
@@ -93,6 +95,7 @@ fn belongs(record: &Record) -> Result<(), CannotFollow> {
             | Event::Stopped
             | Event::NewEpoch { .. }
             | Event::IndexRebuilt { .. }
+            | Event::Checkpoint { .. }
             | Event::Said { .. }
             | Event::Refused { .. }
             | Event::RefusalsCounted { .. },
