@@ -16,6 +16,7 @@
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-load soak image product rust
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
 .PHONY: help demo test explore mutants engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -108,6 +109,9 @@ bench-load: rust
 # SOAK_SECONDS says for how long; `make test` has two minutes of it beside the suites. The allocator is told what the image tells it.
 soak: rust
 	@MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=65536 cargo test --locked --test soak
+# How long a million records take to verify; needs no engine.
+bench-verify: rust
+	@cargo bench --locked --bench verify
 
 image:
 	docker build --tag sternway .

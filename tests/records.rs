@@ -24,7 +24,9 @@ use sternway::domain::plan::{
 use sternway::domain::release::{Origin, subject_key};
 use sternway::domain::run::name_of;
 use sternway::store::Hash;
+use sternway::store::checkpoint::Signer;
 use sternway::store::line::{Line, LogId, write};
+use sternway::store::merkle::Tree;
 use sternway::store::record::{OfBatch, Wire, decode, encode};
 
 use samples::*;
@@ -32,7 +34,7 @@ use samples::*;
 const GOLDEN: &str = include_str!("golden/records.jsonl");
 
 /// Raised together with a new line in the golden file.
-const TYPES: usize = 30;
+const TYPES: usize = 31;
 
 /// Number of a type. No `_`: a new variant does not compile until it stands here, and the test below then
 /// asks for its golden line.
@@ -43,6 +45,7 @@ fn number(event: &Event) -> usize {
         Event::Stopped => 2,
         Event::IndexRebuilt { .. } => 3,
         Event::NewEpoch { .. } => 29,
+        Event::Checkpoint { .. } => 30,
         Event::Invoked { .. } => 4,
         Event::Said { .. } => 5,
         Event::Refused { .. } => 6,
@@ -316,7 +319,17 @@ fn every_type(text: &str, n: u32) -> Vec<Event> {
         // Below stands what was added since, in the order in which it was.
         newer_plan(&text(), n),
         done(StepOutput::Released { removed: n, stayed: vec![text()] }),
+        Event::Checkpoint { note: note(n), ended: vec![RunId(position)] },
+        Event::Checkpoint { note: note(n), ended: Vec::new() },
     ]
+}
+
+/// A signed note about a small tree; the same key gives the same signature.
+fn note(n: u32) -> String {
+    let mut tree = Tree::default();
+    tree.push(&n.to_be_bytes());
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    Signer::new(LogId([0x5a; 16]), key).sign(&tree).expect("its name fits")
 }
 
 /// The record of an event, belonging to something when its type can.
@@ -331,6 +344,7 @@ fn wire(event: Event, at: Timestamp) -> Wire {
         | Event::Stopped
         | Event::NewEpoch { .. }
         | Event::IndexRebuilt { .. }
+        | Event::Checkpoint { .. }
         | Event::Refused { .. }
         | Event::RefusalsCounted { .. } => None,
         _ => Some(Subject::Run(RunId(Position(42)))),

@@ -48,6 +48,9 @@ mod again;
 #[path = "stories/record.rs"]
 mod record;
 
+#[path = "stories/witness.rs"]
+mod witness;
+
 #[path = "stories/stuck.rs"]
 mod stuck;
 

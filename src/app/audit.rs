@@ -1,6 +1,6 @@
-//! `sternway audit verify|export`: on the files alone, beside a running bot or without one.
+//! `sternway audit verify|checkpoint|export`: on the files alone, beside a running bot or without one.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,8 +8,14 @@ use anyhow::{Context, anyhow};
 
 use crate::config::Config;
 use crate::domain::ids::Position;
+use crate::store::checkpoint::Kept;
+use crate::store::compare::verify_against;
 use crate::store::export::{Range, export as export_lines};
-use crate::store::verify::{verify as verify_folder, verify_files};
+use crate::store::note::Verifier;
+use crate::store::verify::{Damage, Verified, verify_paths};
+
+/// Longest checkpoint that is read; one has some hundred bytes, each witness adds some more.
+const NOTE_MAX: u64 = 64 * 1024;
 
 /// The store's folder as the config names it.
 fn store_of(config: &Path) -> anyhow::Result<PathBuf> {
@@ -20,38 +26,103 @@ fn store_of(config: &Path) -> anyhow::Result<PathBuf> {
     Ok(config.sternway.store)
 }
 
-/// Verifies files or a folder.
-///
-/// # Errors
-/// When the folder cannot be known.
-#[allow(clippy::print_stdout, clippy::print_stderr)] // a command of the terminal
-pub fn verify(paths: &[PathBuf], config: &Path) -> anyhow::Result<ExitCode> {
+/// What is to be read: what was named, or the store's folder.
+fn named_or_store(paths: Vec<PathBuf>, config: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(anyhow!(
             "there is nothing at {}: nothing was verified. Name segment files or the store's folder",
             missing.display()
         ));
     }
-    let outcome = match paths {
-        [] => verify_folder(&store_of(config)?),
-        [folder] if folder.is_dir() => verify_folder(folder),
-        files => verify_files(files, None),
+    if paths.is_empty() { Ok(vec![store_of(config)?]) } else { Ok(paths) }
+}
+
+/// Verifies files or a folder, and compares them with a checkpoint that was kept elsewhere.
+///
+/// # Errors
+/// When the folder cannot be known or the checkpoint is none.
+#[allow(clippy::print_stdout, clippy::print_stderr)] // a command of the terminal
+pub fn verify(
+    paths: Vec<PathBuf>,
+    checkpoint: Option<&str>,
+    key: Option<&Verifier>,
+    config: &Path,
+) -> anyhow::Result<ExitCode> {
+    let kept = checkpoint.map(kept).transpose()?;
+    let paths = named_or_store(paths, config)?;
+    let outcome = match &kept {
+        Some(kept) => verify_against(&paths, kept, key).map(|(good, comparison)| (good, Some(comparison))),
+        None => verify_paths(&paths).map(|good| (good, None)),
     };
-    match outcome {
-        Ok(good) => {
-            println!("whole: {} records, head {} {}", good.records, good.head.position, good.head.hash);
-            if let Some(torn) = good.torn {
-                println!("left out: an unfinished write at {}, line {}", torn.file.display(), torn.line);
-            }
-            println!("A cut-off end shows only against a copy kept elsewhere: note records and head.");
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(damage) => {
-            eprintln!("DAMAGED: {damage}");
-            eprintln!("Keep the files as they are; what stands before that line is whole.");
-            Ok(ExitCode::FAILURE)
-        }
+    let (good, comparison) = match outcome {
+        Ok(outcome) => outcome,
+        Err(damage) => return Ok(damaged(&damage)),
+    };
+    println!("whole: {} records, head {} {}", good.records, good.head.position, good.head.hash);
+    if let Some(torn) = &good.torn {
+        println!("left out: an unfinished write at {}, line {}", torn.file.display(), torn.line);
     }
+    if let Some(now) = good.now {
+        println!("root: {now}");
+    }
+    if let Some(comparison) = comparison {
+        if !comparison.is_consistent() {
+            eprintln!("{comparison}");
+            eprintln!("Keep the files as they are, and the checkpoint.");
+            return Ok(ExitCode::FAILURE);
+        }
+        println!("{comparison}");
+    } else if key.is_some_and(|key| good.verifier.as_ref() != Some(key)) {
+        eprintln!("ANOTHER KEY: the log's first record does not name the key that you gave");
+        return Ok(ExitCode::FAILURE);
+    } else {
+        println!("A cut-off end, or a record written anew by whoever has the key, shows only against a checkpoint");
+        println!("that was kept elsewhere: sternway audit verify --checkpoint FILE");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the newest signed checkpoint, or the key.
+///
+/// # Errors
+/// When the folder cannot be known, or there is none.
+#[allow(clippy::print_stdout, clippy::print_stderr)] // a command of the terminal
+pub fn checkpoint(paths: Vec<PathBuf>, key: bool, config: &Path) -> anyhow::Result<ExitCode> {
+    let paths = named_or_store(paths, config)?;
+    let Verified { signed, verifier, .. } = match verify_paths(&paths) {
+        Ok(good) => good,
+        Err(damage) => return Ok(damaged(&damage)),
+    };
+    let verifier = verifier.ok_or_else(|| anyhow!("the log's first record names no key"))?;
+    if key {
+        println!("{verifier}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signed = signed.ok_or_else(|| {
+        anyhow!("there is no checkpoint in it yet: one is written when a run ends, and a minute after anything else")
+    })?;
+    print!("{}", signed.note);
+    eprintln!("key: {verifier}");
+    Ok(ExitCode::SUCCESS)
+}
+
+#[allow(clippy::print_stderr)] // a command of the terminal
+fn damaged(damage: &Damage) -> ExitCode {
+    eprintln!("DAMAGED: {damage}");
+    eprintln!("Keep the files as they are; what stands before that line is whole.");
+    ExitCode::FAILURE
+}
+
+/// A checkpoint as it was given: a file, standard input, or the short form itself.
+fn kept(given: &str) -> anyhow::Result<Kept> {
+    let mut text = String::new();
+    let from: &mut dyn Read = match given {
+        "-" => &mut std::io::stdin().lock(),
+        path if Path::new(path).is_file() => &mut std::fs::File::open(path).with_context(|| path.to_owned())?,
+        short => return Kept::parse(short).map_err(|e| anyhow!("{e}. There is no such file either")),
+    };
+    from.take(NOTE_MAX).read_to_string(&mut text).with_context(|| format!("reading the checkpoint {given}"))?;
+    Kept::parse(&text).map_err(|e| anyhow!("{given}: {e}"))
 }
 
 /// Writes verified lines to standard output.

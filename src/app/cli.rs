@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::store::note::Verifier;
+
 /// Rolls Docker Compose services back from chat.
 #[derive(Debug, Parser)]
 #[command(name = "sternway", version, about, arg_required_else_help = true)]
@@ -80,8 +82,26 @@ enum Store {
 enum Audit {
     /// Says whether the chain of records is whole, and names the first bad line if not.
     Verify {
-        /// Segment files, or the store's folder; by default the folder the config names.
+        /// Segment files, an export, or the store's folder; by default the folder the config names.
         paths: Vec<PathBuf>,
+        /// A checkpoint that was kept elsewhere, which shows a cut end and a record written anew: a file with the signed
+        /// note, `-` for standard input, or what a thread ends with, such as 412:a1b2c3d4e5f60718.
+        #[arg(long)]
+        checkpoint: Option<String>,
+        /// The verifier key that was kept with it; by default the key that the record itself names is believed.
+        #[arg(long)]
+        key: Option<Verifier>,
+        /// The config file.
+        #[arg(long, default_value = "config/sternway.toml")]
+        config: PathBuf,
+    },
+    /// Prints the newest signed checkpoint, to be kept on another machine.
+    Checkpoint {
+        /// Segment files, an export, or the store's folder; by default the folder the config names.
+        paths: Vec<PathBuf>,
+        /// Prints the key that signs them instead, to be kept once, with them.
+        #[arg(long)]
+        key: bool,
         /// The config file.
         #[arg(long, default_value = "config/sternway.toml")]
         config: PathBuf,
@@ -132,7 +152,12 @@ pub fn run() -> ExitCode {
                 })
                 .await
             }
-            Command::Audit { what: Audit::Verify { paths, config } } => super::audit::verify(&paths, &config),
+            Command::Audit { what: Audit::Verify { paths, checkpoint, key, config } } => {
+                super::audit::verify(paths, checkpoint.as_deref(), key.as_ref(), &config)
+            }
+            Command::Audit { what: Audit::Checkpoint { paths, key, config } } => {
+                super::audit::checkpoint(paths, key, &config)
+            }
             Command::Audit { what: Audit::Export { store, from, to, config } } => {
                 super::audit::export(store, from, to, &config)
             }

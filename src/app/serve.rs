@@ -85,7 +85,7 @@ pub async fn serve(path: &Path) -> anyhow::Result<ExitCode> {
     bot.stop().await;
     closed.cancel();
     let _ = doors.await;
-    log.close();
+    log.close_sealed();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use crate::domain::actor::Surface;
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::{Position, RunId};
 use crate::domain::run::{RunState, fold};
-use crate::store::Record;
+use crate::store::{Record, checkpoint};
 use crate::story::{self, How, Told};
 
 /// Records read at a time.
@@ -85,6 +85,9 @@ async fn tell(
         let key = format!("index/{}", record.position.0);
         return hand_in(core, outbox, core.notices(surface, record.position, &key, &card)).await;
     }
+    if let Event::Checkpoint { note, ended } = &record.event {
+        return hand_in(core, outbox, witness(core, surface, record.position, note, ended)).await;
+    }
     let Some(Subject::Run(id)) = &record.subject else { return true };
     let Some(run) = state_at(core, runs, *id, record) else { return true };
     if run.place.surface == surface {
@@ -100,6 +103,19 @@ async fn tell(
         runs.insert(*id, run);
     }
     true
+}
+
+/// The threads of runs that have ended end with what the record was then: so the history of the chat, which is not on
+/// this host, knows it too.
+fn witness(core: &Core, surface: Surface, position: Position, note: &str, ended: &[RunId]) -> Vec<Delivery> {
+    let Ok((_, says)) = checkpoint::read(note) else { return Vec::new() };
+    let card = story::en::witness(says.size, &says.short_root());
+    let told = |run: RunState| {
+        let told = Told { how: How::Reply, key: format!("{}/{position}", run.id), card: card.clone() };
+        delivery(&run, position, told)
+    };
+    let runs = ended.iter().filter_map(|id| core.log.run(*id).ok().flatten());
+    runs.filter(|run| run.place.surface == surface).map(told).collect()
 }
 
 /// False when the doors are closing; it is told again after the next start.

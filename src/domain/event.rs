@@ -114,7 +114,7 @@ pub enum Event {
         host: String,
         /// Version of Sternway.
         software: String,
-        /// Ed25519 public keys, hex: the first signs checkpoints.
+        /// Ed25519 public keys, hex: the first signs checkpoints, and stays the one that does.
         keys: Vec<String>,
         /// Head hash of the log this one follows, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +143,14 @@ pub enum Event {
     IndexRebuilt {
         /// Why.
         why: String,
+    },
+    /// A signed sentence about all records before this one: how many, and the root of their tree.
+    Checkpoint {
+        /// C2SP tlog-checkpoint.
+        note: String,
+        /// Runs that have ended since the checkpoint before; their threads end with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<RunId>,
     },
     /// A request was accepted. Its position is the run's id.
     Invoked {

@@ -180,6 +180,12 @@ impl RunState {
         matches!(self.status, Status::Ended { .. })
     }
 
+    /// Whether it has a thread that everybody sees. Dry runs, and what was refused before there was a plan, are answered
+    /// privately.
+    pub fn has_thread(&self) -> bool {
+        self.plan.is_some() && !self.dry_run
+    }
+
     /// Whether its plan only leads a stuck run out.
     pub fn leads_out(&self) -> bool {
         let only = |p: &PlanOnRecord| {
@@ -457,6 +463,7 @@ pub fn fold(
         | Event::Stopped
         | Event::NewEpoch { .. }
         | Event::IndexRebuilt { .. }
+        | Event::Checkpoint { .. }
         | Event::Refused { .. }
         | Event::RefusalsCounted { .. }
         | Event::ReleaseSeen { .. }

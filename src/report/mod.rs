@@ -13,7 +13,7 @@ use crate::domain::names::{ServiceName, Target};
 use crate::domain::release::History;
 use crate::domain::run::{RunState, Status, name_of};
 use crate::domain::text::{shorten, visible};
-use crate::store::Record;
+use crate::store::{Record, checkpoint};
 use crate::story::en::{date_time, duration};
 
 /// A service as `/status` shows it.
@@ -236,6 +236,9 @@ fn record_words(event: &Event) -> String {
         Event::Stopped | Event::Resumed => String::new(),
         Event::IndexRebuilt { why } => format!(": {why}"),
         Event::NewEpoch { epoch, by } => format!(" {epoch} by {by}"),
+        Event::Checkpoint { note, .. } => {
+            checkpoint::read(note).map_or_else(|e| format!(": {e}"), |(_, says)| format!(" {}", says.short_root()))
+        }
         Event::Invoked { invocation, actor, .. } => format!(" by {actor}: {}", visible(&invocation.text)),
         Event::Said { invocation, actor } => {
             let who = actor.as_ref().map_or_else(|| invocation.account.to_string(), ToString::to_string);
@@ -293,19 +296,33 @@ fn outcome_words(outcome: &Outcome) -> String {
 /// `/audit verify`.
 pub fn verified(outcome: Result<crate::store::verify::Verified, crate::store::verify::Damage>) -> Card {
     match outcome {
-        Ok(good) => Card::new(
-            Tone::Good,
-            vec![
-                strong("The record is whole: "),
-                text(format!("{} records, ", good.records)),
-                text("head "),
-                code(&good.head.hash.to_string()[..16]),
-            ],
-        )
-        .line(vec![text("A cut-off end shows only against a copy kept elsewhere: note size and head.")]),
+        Ok(good) => {
+            let card =
+                Card::new(Tone::Good, vec![strong("The record is whole: "), text(format!("{} records", good.records))]);
+            let card = match good.now {
+                Some(now) => card.line(vec![text(format!("now: record {} · ", now.size)), code(now.short_root())]),
+                None => card,
+            };
+            let card = match signed_last(&good) {
+                Some(says) => card
+                    .line(vec![text(format!("signed: record {} · ", says.size)), code(says.short_root())])
+                    .line(vec![text("A cut or rewritten record shows only against such a line of before.")])
+                    .detail(vec![text("On the host, or on a copy of the store:")])
+                    .detail(vec![code(format!("sternway audit verify --checkpoint {says}"))]),
+                None => card.line(vec![text("Nothing of it is signed yet.")]),
+            };
+            match good.verifier {
+                Some(key) => card.detail(vec![text("key "), code(key)]),
+                None => card,
+            }
+        }
         Err(damage) => Card::new(Tone::Bad, vec![strong("THE RECORD WAS CHANGED: "), text(damage.to_string())])
             .line(vec![text("Do not trust what comes after it; keep the files as they are.")]),
     }
+}
+
+fn signed_last(good: &crate::store::verify::Verified) -> Option<checkpoint::Checkpoint> {
+    good.signed.as_ref().and_then(|on_record| checkpoint::read(&on_record.note).ok()).map(|(_, says)| says)
 }
 
 /// `/audit export`: a file is made on the host, never sent through chat.

@@ -3,11 +3,13 @@
 //! Must never: let a batch in half. A batch is judged on a layer of its own that is dropped when one of its
 //! records is refused.
 
+use super::checkpoint::Signer;
 use super::line::{self, LINE_MAX, LogId};
+use super::projections::tree::{Signed, signed};
 use super::projections::{Refusal, cannot_follow, project};
 use super::record::{self, OfBatch, Wire};
 use super::table::{Changes, Location, Overlay, View, key};
-use super::{About, AppendError, Draft, Hash, Head, ReadError, Record};
+use super::{About, AppendError, Draft, Hash, Head, ReadError, Record, queries};
 use crate::domain::event::{Event, FORMAT, Subject};
 use crate::domain::ids::{Position, RunId};
 
@@ -17,6 +19,7 @@ pub(crate) const BATCH_MAX: usize = 1000;
 /// Lines that are ready to be written after a head, and what they change in the index.
 pub(crate) struct Front<'a> {
     log: LogId,
+    begin: Position,
     head: Head,
     place: Location,
     index: Overlay<'a>,
@@ -27,7 +30,7 @@ pub(crate) struct Front<'a> {
 impl<'a> Front<'a> {
     /// Nothing to write yet after `head`; the next line will stand at `place`.
     pub(crate) fn new(log: LogId, head: Head, place: Location, index: &'a dyn View) -> Self {
-        Self { log, head, place, index: Overlay::over(index), bytes: Vec::new() }
+        Self { log, begin: head.position, head, place, index: Overlay::over(index), bytes: Vec::new() }
     }
 
     /// Takes a batch in wholly, or says why not and stays as it was.
@@ -37,6 +40,7 @@ impl<'a> Front<'a> {
         }
         let mut inner = Front {
             log: self.log,
+            begin: self.begin,
             head: self.head,
             place: self.place,
             index: Overlay::over(&self.index),
@@ -61,6 +65,32 @@ impl<'a> Front<'a> {
         self.place = place;
         self.bytes.extend_from_slice(&bytes);
         Ok(records)
+    }
+
+    /// The tree as it will be.
+    pub(crate) fn signed(&self) -> Result<Signed, ReadError> {
+        signed(&self.index)
+    }
+
+    /// Puts a checkpoint about everything before it at the end.
+    pub(crate) fn sign(&mut self, signer: &Signer, at: jiff::Timestamp) -> Result<Record, Refusal> {
+        let Signed { tree, last, mut ended } = self.signed()?;
+        if last.is_none() {
+            // The first one of a log that is older than checkpoints: what ended long ago is not told anew.
+            let mut recent = Vec::new();
+            for run in ended {
+                if queries::run_in(&self.index, run)?.is_some_and(|run| run.last > self.begin) {
+                    recent.push(run);
+                }
+            }
+            ended = recent;
+        }
+        let position = Position(tree.size());
+        let nameless = || AppendError::CannotWrite(format!("the log's name does not fit a note at {position}"));
+        let note = signer.sign(&tree).ok_or_else(nameless).map_err(Refusal::Append)?;
+        let draft = Draft { about: About::Log, at, event: Event::Checkpoint { note, ended } };
+        let written = self.admit(None, &[draft])?.pop();
+        written.ok_or_else(|| Refusal::Index(ReadError("a batch of one gave no record".to_owned())))
     }
 
     /// The lines, what they change, and the head after them.

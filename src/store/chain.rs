@@ -5,8 +5,13 @@
 
 use std::collections::HashMap;
 
+use ed25519_dalek::VerifyingKey;
+
+use super::checkpoint::{self, Checkpoint};
 use super::line::{Line, LogId};
-use super::record::{self, Envelope};
+use super::merkle::Tree;
+use super::note::Verifier;
+use super::record::{self, Envelope, KindOf, OfBatch};
 use super::{Hash, Head};
 use crate::domain::event::{Event, Subject};
 use crate::domain::ids::Position;
@@ -20,25 +25,100 @@ pub(crate) struct Chain {
     prev: Option<Hash>,
     subjects: HashMap<Subject, Hash>,
     batch: Option<(u32, u32)>,
+    /// Of all records; none when the chain begins in the middle.
+    tree: Option<Tree>,
+    /// The same before the batch that was begun last.
+    tree_before_batch: Option<Tree>,
+    /// The key that signs checkpoints, once it is known.
+    key: Option<VerifyingKey>,
+    /// A size at which somebody wants to know the root.
+    watched: Option<u64>,
+    root_there: Option<Hash>,
+}
+
+/// A line that fits.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    /// It.
+    pub(crate) line: Line<'a>,
+    /// What stands around its body.
+    pub(crate) envelope: Envelope,
+    /// If it is a checkpoint: its note. What it says is proven, as far as the tree is known; that it is signed is not.
+    pub(crate) note: Option<String>,
 }
 
 impl Chain {
     /// From genesis on; the log id is taken from it.
     pub(crate) fn from_genesis() -> Self {
-        Self { log: None, from: 0, next: 0, prev: Some(Hash::ZERO), subjects: HashMap::new(), batch: None }
+        Self { tree: Some(Tree::default()), ..Self::begin(None, 0, Some(Hash::ZERO)) }
     }
 
     /// From the record after `head` of a known log. Subjects met for the first time are believed to have
     /// earlier records where they say so.
     pub(crate) fn after(log: LogId, head: Head) -> Self {
-        let next = head.position.0 + 1;
-        Self { log: Some(log), from: next, next, prev: Some(head.hash), subjects: HashMap::new(), batch: None }
+        Self::begin(Some(log), head.position.0 + 1, Some(head.hash))
     }
 
     /// From some record of a known log: the first line's `prev` is believed.
     pub(crate) fn from_middle(log: LogId, first: u64) -> Self {
-        let prev = (first == 0).then_some(Hash::ZERO);
-        Self { log: Some(log), from: first, next: first, prev, subjects: HashMap::new(), batch: None }
+        Self::begin(Some(log), first, (first == 0).then_some(Hash::ZERO))
+    }
+
+    fn begin(log: Option<LogId>, from: u64, prev: Option<Hash>) -> Self {
+        Self {
+            log,
+            from,
+            next: from,
+            prev,
+            subjects: HashMap::new(),
+            batch: None,
+            tree: None,
+            tree_before_batch: None,
+            key: None,
+            watched: None,
+            root_there: None,
+        }
+    }
+
+    /// Checkpoints are signed with this key; a chain from genesis finds it there.
+    pub(crate) fn signed_by(self, key: Option<VerifyingKey>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The root at this size is wanted.
+    pub(crate) fn watching(self, size: Option<u64>) -> Self {
+        Self { watched: size, ..self }
+    }
+
+    /// The root at the size that was wanted, once it was passed.
+    pub(crate) fn root_there(&self) -> Option<Hash> {
+        self.root_there
+    }
+
+    /// The tree of all records so far, when the chain began at genesis.
+    pub(crate) fn tree(&self) -> Option<&Tree> {
+        self.tree.as_ref()
+    }
+
+    /// The same before the batch that was begun last.
+    pub(crate) fn tree_before_batch(&self) -> Option<&Tree> {
+        self.tree_before_batch.as_ref()
+    }
+
+    /// What proves checkpoints; none when the chain began in the middle and nobody said.
+    pub(crate) fn verifier(&self) -> Result<Option<Verifier>, String> {
+        match (self.log, self.key, &self.tree) {
+            (Some(log), Some(key), _) => Ok(checkpoint::verifier(log, key)),
+            (_, _, None) => Ok(None),
+            _ => {
+                Err("it is a checkpoint, but the log's first record names no key that could have signed it".to_owned())
+            }
+        }
+    }
+
+    /// The key that signs checkpoints.
+    pub(crate) fn key(&self) -> Option<VerifyingKey> {
+        self.key
     }
 
     /// The log's id, once genesis was seen.
@@ -57,7 +137,7 @@ impl Chain {
     }
 
     /// Takes the next line (without newline). The error says what is wrong with it, for a person.
-    pub(crate) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<(Line<'a>, Envelope), String> {
+    pub(crate) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<Taken<'a>, String> {
         let line = Line::cut(bytes).ok_or("it is no line of a log: its head or its end was changed")?;
         self.position_fits(&line)?;
         if let Some(prev) = self.prev
@@ -69,9 +149,13 @@ impl Chain {
                 prev.to_string()
             ));
         }
-        let log = match self.log {
-            Some(log) => log,
-            None => genesis_id(&line)?,
+        let log = match (self.log, line.seq) {
+            (Some(log), 1..) => log,
+            (known, _) => {
+                let (log, keys) = genesis(&line)?;
+                self.key = checkpoint::first_key(&keys);
+                known.unwrap_or(log)
+            }
         };
         if line.proper_hash(log) != line.hash {
             return Err("its hash is not that of its content: it was changed, or belongs to another log".to_owned());
@@ -79,10 +163,45 @@ impl Chain {
         let envelope = record::envelope(line.event).map_err(|e| e.to_string())?;
         self.batch_fits(&envelope)?;
         self.subject_fits(&line, &envelope)?;
+        let note = match envelope.body.of {
+            KindOf::Checkpoint => Some(self.checkpoint_fits(&line, log)?),
+            KindOf::Other => None,
+        };
+        if envelope.batch.is_some_and(|OfBatch(k, _)| k == 1) {
+            self.tree_before_batch = self.tree.clone();
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.push(&line.hash.0);
+            if self.watched == Some(tree.size()) {
+                self.root_there = Some(tree.root());
+            }
+        }
         self.log = Some(log);
         self.next = line.seq + 1;
         self.prev = Some(line.hash);
-        Ok((line, envelope))
+        Ok(Taken { line, envelope, note })
+    }
+
+    /// Whether a checkpoint is one of this log, about the records before it.
+    fn checkpoint_fits(&self, line: &Line<'_>, log: LogId) -> Result<String, String> {
+        let Event::Checkpoint { note, .. } = record::decode(line.event).map_err(|e| e.to_string())?.body else {
+            return Err("it says that it is a checkpoint, but is none".to_owned());
+        };
+        let (origin, says) = checkpoint::read(&note).map_err(|e| format!("its checkpoint is none: {e}"))?;
+        if origin != checkpoint::origin(log) {
+            return Err(format!("its checkpoint is one of {origin}, not of this log"));
+        }
+        if says.size != line.seq {
+            return Err(format!("its checkpoint is about {} records, but {} stand before it", says.size, line.seq));
+        }
+        match &self.tree {
+            Some(tree) if Checkpoint::of(tree) != says => Err(format!(
+                "its checkpoint names the root {}… of the records before it, but their root is {}…: they were changed since it was signed",
+                says.short_root(),
+                Checkpoint::of(tree).short_root()
+            )),
+            _ => Ok(note),
+        }
     }
 
     fn position_fits(&self, line: &Line<'_>) -> Result<(), String> {
@@ -135,14 +254,15 @@ impl Chain {
     }
 }
 
-/// The log id that a genesis line states for itself.
-pub(crate) fn genesis_id(line: &Line<'_>) -> Result<LogId, String> {
+/// The log id and the keys that a genesis line states.
+pub(crate) fn genesis(line: &Line<'_>) -> Result<(LogId, Vec<String>), String> {
     if line.seq != 0 {
         return Err("the log's id is not known: it does not begin with its first record".to_owned());
     }
     let wire = record::decode(line.event).map_err(|e| e.to_string())?;
-    let Event::Genesis { log_id, .. } = wire.body else {
+    let Event::Genesis { log_id, keys, .. } = wire.body else {
         return Err("the first record of a log is a genesis record".to_owned());
     };
-    LogId::parse(&log_id).ok_or_else(|| "its log id is not 32 hex digits".to_owned())
+    let log = LogId::parse(&log_id).ok_or("its log id is not 32 hex digits")?;
+    Ok((log, keys))
 }

@@ -1,16 +1,20 @@
 //! A log that lives in memory: for simulated worlds, tests and the demo's rehearsals.
 //!
-//! The same lines, hashes and projections as on disk; nothing survives the process.
+//! The same lines, hashes, projections and checkpoints as on disk, but for those that only time asks for; nothing
+//! survives the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::admit::{self, Front};
+use super::checkpoint::Signer;
 use super::line::LogId;
 use super::projections::Refusal;
+use super::signing::{Signing, sign_if_due};
 use super::table::{Location, MemoryTable, Table};
 use super::{AppendError, Draft, Head, Log, ReadError, Record, queries};
 use crate::domain::event::{Event, Subject};
@@ -22,10 +26,14 @@ use crate::domain::run::RunState;
 /// The log id of [`MemoryLog::new`].
 pub const MEMORY_LOG_ID: LogId = LogId(*b"sternway-memory!");
 
+/// The key that signs its checkpoints. No secret: what is in memory needs none.
+const MEMORY_KEY: [u8; 32] = *b"the key of every log in memory, ";
+
 /// A log in memory.
 #[derive(Debug)]
 pub struct MemoryLog {
     id: LogId,
+    signer: Signer,
     inner: Mutex<Inner>,
     last: watch::Sender<Position>,
 }
@@ -47,11 +55,12 @@ impl MemoryLog {
 
     /// A log with an id of its own.
     pub fn with_id(id: LogId, at: Timestamp) -> Self {
+        let key = SigningKey::from_bytes(&MEMORY_KEY);
         let event = Event::Genesis {
             log_id: id.to_string(),
             host: "memory".to_owned(),
             software: env!("CARGO_PKG_VERSION").to_owned(),
-            keys: Vec::new(),
+            keys: vec![hex::encode(key.verifying_key().as_bytes())],
             previous: None,
         };
         let mut table = MemoryTable::default();
@@ -60,7 +69,8 @@ impl MemoryLog {
         let head = Head { position: record.position, hash: record.hash };
         table.apply(&changes, head).expect("memory takes every change");
         let inner = Inner { records: vec![record], lines, head, table, cursors: BTreeMap::new() };
-        Self { id, inner: Mutex::new(inner), last: watch::Sender::new(head.position) }
+        let signer = Signer::new(id, key);
+        Self { id, signer, inner: Mutex::new(inner), last: watch::Sender::new(head.position) }
     }
 
     /// The lines as they would stand in a segment file.
@@ -79,14 +89,23 @@ impl Log for MemoryLog {
         let mut inner = self.inner();
         let place = Location { segment: 0, offset: inner.lines.len() as u64 };
         let mut front = Front::new(self.id, inner.head, place, &inner.table);
-        let records = front.admit(expected, &batch).map_err(|refusal| match refusal {
+        let refused = |refusal| match refusal {
             Refusal::Append(error) => error,
             Refusal::Index(error) => AppendError::CannotWrite(format!("nothing is done; {error}")),
-        })?;
+        };
+        let records = front.admit(expected, &batch).map_err(refused)?;
+        let mut checkpoint = None;
+        if let Some(last) = records.last() {
+            let signing = sign_if_due(&mut front, &self.signer, last.at, false);
+            if let Signing::Signed(record) = signing.map_err(|e| refused(Refusal::Index(e)))? {
+                checkpoint = Some(record);
+            }
+        }
         let (bytes, changes, head) = front.into_parts();
         inner.table.apply(&changes, head).map_err(|e| AppendError::CannotWrite(e.to_string()))?;
         inner.lines.extend_from_slice(&bytes);
         inner.records.extend(records.iter().cloned());
+        inner.records.extend(checkpoint);
         inner.head = head;
         if !records.is_empty() {
             self.last.send_replace(head.position);

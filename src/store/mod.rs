@@ -7,14 +7,20 @@
 
 pub(crate) mod admit;
 pub(crate) mod chain;
+pub mod checkpoint;
+pub mod compare;
 pub mod export;
 pub mod files;
 pub mod line;
 pub mod memory;
+pub mod merkle;
+pub mod note;
 pub(crate) mod projections;
 pub(crate) mod queries;
 pub(crate) mod reader;
 pub mod record;
+pub(crate) mod signatures;
+pub(crate) mod signing;
 pub(crate) mod table;
 pub mod verify;
 

@@ -2,7 +2,7 @@
 
 use super::ReadError;
 use super::projections::{SEEK_EVERY, releases, runs};
-use super::table::{Location, Order, Table, key, last_number, number, wrong};
+use super::table::{Location, Order, Table, View, key, last_number, number, wrong};
 use crate::domain::event::Subject;
 use crate::domain::ids::{ApprovalId, Position, RunId};
 use crate::domain::names::{ServiceName, Target};
@@ -11,7 +11,12 @@ use crate::domain::run::RunState;
 
 /// One run.
 pub(crate) fn run(table: &dyn Table, id: RunId) -> Result<Option<RunState>, ReadError> {
-    table.get(&key::run(id))?.map(|bytes| runs::read(&bytes)).transpose()
+    run_in(table, id)
+}
+
+/// The same, in whatever values can be looked up in.
+pub(crate) fn run_in(view: &(impl View + ?Sized), id: RunId) -> Result<Option<RunState>, ReadError> {
+    view.get(&key::run(id))?.map(|bytes| runs::read(&bytes)).transpose()
 }
 
 /// The newest runs, newest first.

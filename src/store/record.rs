@@ -30,6 +30,43 @@ pub struct Envelope {
     /// Its place in a batch of more than one.
     #[serde(default)]
     pub batch: Option<OfBatch>,
+    /// What kind of thing happened.
+    pub body: Kind,
+}
+
+/// As much of a body as a chain looks at: whether it is a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Kind {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub of: KindOf,
+}
+
+/// A body's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KindOf {
+    /// A checkpoint.
+    Checkpoint,
+    /// Anything else, known or not.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for KindOf {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl serde::de::Visitor<'_> for Name {
+            type Value = KindOf;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a type")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<KindOf, E> {
+                Ok(if name == "checkpoint" { KindOf::Checkpoint } else { KindOf::Other })
+            }
+        }
+        d.deserialize_str(Name)
+    }
 }
 
 /// What stands in a line's `event`.

@@ -104,6 +104,9 @@ pub(crate) mod key {
         with(b'r', &id.0.0.to_be_bytes())
     }
 
+    /// The tree of all records.
+    pub(crate) const TREE: &[u8] = b"m";
+
     /// A run that has not ended.
     pub(crate) fn open(id: RunId) -> Vec<u8> {
         with(b'o', &id.0.0.to_be_bytes())

@@ -1,4 +1,4 @@
-//! Proves a log from its files alone: no database, no key, no running bot needed.
+//! Proves a log from its files alone: no database, no secret, no running bot needed.
 //!
 //! Streams: memory grows with the number of runs, not of records. Works on a folder that a running bot
 //! writes to; whatever is half written at its very end is left out and said.
@@ -8,11 +8,16 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Head;
-use super::chain::Chain;
+use super::chain::{Chain, Taken};
+use super::checkpoint::{self, Checkpoint};
 use super::line::{Line, LogId};
+use super::merkle::Tree;
+use super::note::Verifier;
 use super::reader::{Lines, Raw, Segment, segments_in};
 use super::record::{Envelope, OfBatch};
+use super::signatures::Signatures;
+use super::{Hash, Head};
+use crate::domain::ids::Position;
 
 /// Name of the folder with the segment files inside a store's folder.
 pub const SEGMENTS: &str = "log";
@@ -26,9 +31,24 @@ pub struct Verified {
     pub head: Head,
     /// The log they belong to.
     pub log_id: LogId,
+    /// How many and their root, when they begin with the log's first.
+    pub now: Option<Checkpoint>,
+    /// The newest checkpoint among them.
+    pub signed: Option<OnRecord>,
+    /// The key that signs its checkpoints.
+    pub verifier: Option<Verifier>,
     /// What was left out at the very end, if anything: the rest of a write that was cut short, or one that
     /// is going on at this moment.
     pub torn: Option<Torn>,
+}
+
+/// A checkpoint on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnRecord {
+    /// Where; it is about the records before.
+    pub position: Position,
+    /// What it says, signed.
+    pub note: String,
 }
 
 /// An unfinished end.
@@ -76,11 +96,26 @@ impl Damage {
 /// # Errors
 /// The first bad line, or the file that cannot be read.
 pub fn verify(path: &Path) -> Result<Verified, Damage> {
-    if !path.is_dir() {
-        return verify_files(&[path.to_owned()], None);
-    }
-    let segments = segments_of(path)?;
-    finish(walk(&segments, Chain::from_genesis(), |_, _, _| Ok(()))?, &segments)
+    verify_paths(&[path.to_owned()])
+}
+
+/// The same for more than one file, in the order given.
+///
+/// # Errors
+/// The first bad line, or the file that cannot be read.
+pub fn verify_paths(paths: &[PathBuf]) -> Result<Verified, Damage> {
+    Ok(verify_watching(paths, None)?.0)
+}
+
+/// Verifies a folder, or files in the order given, and says which root the records had at a size.
+pub(crate) fn verify_watching(paths: &[PathBuf], size: Option<u64>) -> Result<(Verified, Option<Hash>), Damage> {
+    let segments = match paths {
+        [folder] if folder.is_dir() => segments_of(folder)?,
+        files => files.iter().map(|path| Segment { first: 0, path: path.clone() }).collect(),
+    };
+    let walked = walk(&segments, Chain::from_genesis().watching(size), |_, _, _| Ok(()))?;
+    let there = walked.chain.root_there();
+    Ok((finish(walked, &segments)?, there))
 }
 
 /// Verifies files of lines in the order given. When they do not begin with the log's first record, the
@@ -129,6 +164,7 @@ pub(crate) struct Here<'a> {
 }
 
 /// What was walked.
+#[derive(Debug)]
 pub(crate) struct Walked {
     /// Lines that count.
     pub(crate) records: u64,
@@ -136,19 +172,40 @@ pub(crate) struct Walked {
     pub(crate) chain: Chain,
     /// Head that counts: `None` when nothing was walked and the chain began at genesis.
     pub(crate) head: Option<Head>,
+    /// Their tree, when the chain began at genesis.
+    pub(crate) tree: Option<Tree>,
+    /// The newest checkpoint.
+    pub(crate) signed: Option<OnRecord>,
     /// What does not count at the very end.
     pub(crate) torn: Option<Torn>,
 }
 
 /// Follows the chain through the files and shows each good line to `each`, those of a last batch that turns
-/// out not to be whole included.
+/// out not to be whole included. Proves the checkpoints on the way: what they say, and that they are signed.
 pub(crate) fn walk(
+    files: &[Segment],
+    chain: Chain,
+    each: impl FnMut(Here<'_>, Line<'_>, Envelope) -> Result<(), String>,
+) -> Result<Walked, Damage> {
+    let mut signatures = Signatures::default();
+    let walked = walk_lines(files, chain, each, &mut signatures);
+    // Signatures are proven of lines that were read: one that is bad stands before whatever ended the reading.
+    match signatures.finish() {
+        Some(damage) => Err(damage),
+        None => walked,
+    }
+}
+
+fn walk_lines(
     files: &[Segment],
     mut chain: Chain,
     mut each: impl FnMut(Here<'_>, Line<'_>, Envelope) -> Result<(), String>,
+    signatures: &mut Signatures,
 ) -> Result<Walked, Damage> {
     let mut records = 0;
     let mut torn = None;
+    let mut signed = None;
+    let mut verifier = None;
     // Head, count and place before the batch that was begun last.
     let mut before_batch = None;
     for (index, segment) in files.iter().enumerate() {
@@ -165,7 +222,16 @@ pub(crate) fn walk(
                 false => Err("it is cut off: no newline ends it".to_owned()),
             };
             match taken {
-                Ok((line, envelope)) => {
+                Ok(Taken { line, envelope, note }) => {
+                    if let Some(note) = note {
+                        if verifier.is_none() {
+                            verifier = chain.verifier().map_err(bad)?;
+                        }
+                        if let Some(verifier) = &verifier {
+                            signatures.check(verifier, path, raw.number, &note);
+                        }
+                        signed = Some(OnRecord { position: Position(line.seq), note });
+                    }
                     if envelope.batch.is_some_and(|OfBatch(k, _)| k == 1) {
                         before_batch = Some((before, records, place()));
                     }
@@ -183,21 +249,26 @@ pub(crate) fn walk(
             }
         }
     }
-    let mut head = chain.head();
+    let (mut head, mut tree) = (chain.head(), chain.tree().cloned());
     if chain.inside_batch()
         && let Some((head_before, records_before, place)) = before_batch
     {
         head = head_before;
+        tree = chain.tree_before_batch().cloned();
         records = records_before;
         torn = Some(place);
     }
-    Ok(Walked { records, chain, head, torn })
+    Ok(Walked { records, chain, head, tree, signed, torn })
 }
 
 fn finish(walked: Walked, files: &[Segment]) -> Result<Verified, Damage> {
-    let Walked { records, chain, head, torn } = walked;
+    let Walked { records, chain, head, tree, signed, torn } = walked;
+    let now = tree.as_ref().map(Checkpoint::of);
     match (head, chain.log()) {
-        (Some(head), Some(log_id)) if records > 0 => Ok(Verified { records, head, log_id, torn }),
+        (Some(head), Some(log_id)) if records > 0 => {
+            let verifier = chain.key().and_then(|key| checkpoint::verifier(log_id, key));
+            Ok(Verified { records, head, log_id, now, signed, verifier, torn })
+        }
         _ => Err(Damage::of_file(files.last().map_or(Path::new(""), |s| &s.path), "there is no whole record in it")),
     }
 }

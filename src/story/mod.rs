@@ -43,8 +43,7 @@ pub fn card_key(run: &RunState) -> String {
 
 /// What one record of a run gives to say; `run` is the state after it.
 pub fn tell(run: &RunState, position: Position, at: Timestamp, event: &Event) -> Vec<Told> {
-    if run.dry_run || run.plan.is_none() {
-        // Dry runs and what was refused before there was a plan are answered privately.
+    if !run.has_thread() {
         return Vec::new();
     }
     let reply = |card: Card| Told { how: How::Reply, key: format!("{}/{position}", run.id), card };
@@ -110,6 +109,7 @@ pub fn tell(run: &RunState, position: Position, at: Timestamp, event: &Event) ->
         | Event::Stopped
         | Event::NewEpoch { .. }
         | Event::IndexRebuilt { .. }
+        | Event::Checkpoint { .. }
         | Event::Invoked { .. }
         | Event::Said { .. }
         | Event::Refused { .. }

@@ -173,7 +173,10 @@ async fn told_to_stop_in_the_middle_of_a_run_it_stops_at_a_safe_point_and_the_ne
     let begun = count(|e| matches!(e, Event::StepIntent { .. } | Event::UndoIntent { .. }));
     let over = count(|e| matches!(e, Event::StepDone { .. } | Event::StepFailed { .. } | Event::UndoDone { .. }));
     assert_eq!(begun, over, "nothing is under way: {events:#?}");
-    assert!(matches!(journal.records().last().unwrap().1.body, Event::Stopped), "the stop is the last record");
+    let records = journal.records();
+    let [.., (_, stop), (_, seal)] = records.as_slice() else { panic!("there are {} records", records.len()) };
+    assert!(matches!(stop.body, Event::Stopped), "the stop is the last thing that happened: {stop:?}");
+    assert!(matches!(seal.body, Event::Checkpoint { .. }), "and it is signed: {seal:?}");
     let stopped = journal.newest_after(asked_at).unwrap();
     assert!(!stopped.ended(), "it was in the middle: {:?}", stopped.status);
     assert_eq!(shop.leftovers().await, Vec::<String>::new(), "no half swap stands while it is away");

@@ -5,11 +5,17 @@
 
 mod audit;
 mod broken;
+mod cli;
 mod conformance;
 mod crash;
 mod damage;
 mod full;
+mod harm;
+#[path = "../support/history.rs"]
+mod history;
 mod samples;
+mod signed;
+mod tamper;
 mod world;
 
 use std::any::Any;

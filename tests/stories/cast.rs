@@ -157,6 +157,19 @@ pub(crate) fn thread_of(night: &Night, run: RunId) -> Vec<Said> {
     night.chat.standing().into_iter().filter(|s| s.run == Some(run)).collect()
 }
 
+/// What a thread ends with: the record as it was then.
+pub(crate) fn is_witness(said: &Said) -> bool {
+    said.card.plain().starts_with("record ")
+}
+
+/// The last thing that a thread tells before that.
+pub(crate) fn last_word(night: &Night, run: RunId) -> String {
+    let thread = thread_of(night, run);
+    let [.., word, witness] = thread.as_slice() else { panic!("{run} has a thread of {}", thread.len()) };
+    assert!(is_witness(witness), "the thread ends with {}", witness.card.plain());
+    word.card.plain()
+}
+
 /// Rows that a card takes on a phone before the fold.
 pub(crate) fn rows(card: &Card) -> usize {
     let row = |line: &Line| line.iter().map(|s| s.words().chars().count()).sum::<usize>().div_ceil(40).max(1);
@@ -180,7 +193,7 @@ pub(crate) fn masked(text: &str) -> String {
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let number = &word[letters.len()..];
         let digest = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
-        if digest || (letters.is_empty() && out.ends_with('/')) {
+        if digest || (letters.is_empty() && (out.ends_with('/') || out.ends_with("record "))) {
             out.push('#');
         } else if matches!(letters, "r" | "a" | "rel") && !number.is_empty() {
             let known = ids.entry(letters.to_owned()).or_default();

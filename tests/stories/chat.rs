@@ -4,7 +4,7 @@ use sternway::chat::sim::{Fault, Said, Way, transcript};
 use sternway::domain::ids::RunId;
 use sternway::domain::run::RunState;
 
-use crate::cast::{done, masked, stands, thread_of};
+use crate::cast::{done, is_witness, last_word, masked, stands, thread_of};
 use crate::night::{BEN, Living, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api because of errors";
@@ -17,7 +17,7 @@ fn as_it_should_read() -> String {
 }
 
 async fn told_to_the_end(bot: &Living, run: RunId) {
-    let end = |s: &Said| s.run == Some(run) && s.way == Way::Reply && s.card.plain().contains("done in");
+    let end = |s: &Said| s.run == Some(run) && s.way == Way::Reply && is_witness(s);
     bot.until("the end is told", |b| b.chat.said().iter().any(end)).await;
 }
 
@@ -92,6 +92,6 @@ fn a_message_that_the_platform_refuses_stops_neither_the_run_nor_the_others() {
     night.chat.fail_next([Fault::Nothing, Fault::Refused("too long".to_owned())]);
     let run = rollback(&night);
     assert!(done(&run), "{:?}", run.status);
-    let last = thread_of(&night, run.id).last().unwrap().card.plain();
+    let last = last_word(&night, run.id);
     assert!(last.contains("done in"), "{last}");
 }

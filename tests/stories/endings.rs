@@ -8,7 +8,7 @@ use sternway::domain::event::Outcome;
 use sternway::domain::run::StepState;
 use sternway::store::Log;
 
-use crate::cast::{asking, at_step, done, orders, outcome, over, question, refusals, stands, thread_of, undone, waits};
+use crate::cast::{asking, at_step, done, last_word, orders, outcome, over, question, refusals, stands, undone, waits};
 use crate::night::{AMAL, BEN, CARLA, CARLA_ON_SLACK, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
@@ -28,7 +28,7 @@ fn a_question_that_nobody_answers_expires_and_a_late_vote_is_told_so() {
     assert_eq!(late, format!("{} has expired. Nothing was done.\nType /runs show {}", question(&asked), run.id));
     assert_eq!(orders(&night, run.id), 0);
     stands(&night, "1.1");
-    let last = thread_of(&night, run.id).last().unwrap().card.plain();
+    let last = last_word(&night, run.id);
     assert!(last.contains("expired: nobody decided in time, nothing was done"), "{last}");
 }
 

@@ -102,7 +102,7 @@ impl State {
 /// To the writer.
 enum Request {
     Append { expected: Option<Position>, batch: Vec<Draft>, reply: oneshot::Sender<Result<Vec<Record>, AppendError>> },
-    Close,
+    Close { sealed: bool },
 }
 
 impl FileLog {
@@ -118,9 +118,18 @@ impl FileLog {
     /// Finishes what is queued, closes the index and lets go of the folder. Later appends are refused. Blocks
     /// for as long as the disk needs, 20 s at most.
     pub fn close(&self) {
+        self.end(false);
+    }
+
+    /// The same, with a checkpoint about what none covers yet: nobody can sign it later, and it may lie for long.
+    pub fn close_sealed(&self) {
+        self.end(true);
+    }
+
+    fn end(&self, sealed: bool) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(ended) = ended else { return };
-        if self.requests.send(Request::Close).is_ok() {
+        if self.requests.send(Request::Close { sealed }).is_ok() {
             let _ = ended.recv_timeout(CLOSE_LIMIT);
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::super::Head;
 use super::super::admit;
+use super::super::checkpoint::Signer;
 use super::super::line::LogId;
 use super::super::reader::{Segment, segments_in};
 use super::super::table::{Location, MemoryTable};
@@ -51,6 +52,8 @@ pub struct OpenOptions {
     pub ballast_bytes: u64,
     /// Appends that may wait for the writer; more are refused as busy.
     pub queue: usize,
+    /// Longest time that a record stands without a checkpoint about it.
+    pub checkpoint_age: Duration,
     /// Bytes of the index's cache.
     pub index_cache: u64,
     /// How long the index may take to open before it is built anew.
@@ -70,6 +73,7 @@ impl OpenOptions {
             segment_age: Duration::from_secs(24 * 60 * 60),
             ballast_bytes: 64 * 1024 * 1024,
             queue: 256,
+            checkpoint_age: Duration::from_secs(60),
             index_cache: 8 * 1024 * 1024,
             index_limit: Duration::from_secs(60),
             disk: Arc::new(HostDisk),
@@ -199,7 +203,8 @@ pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, Ope
     let Prepared { table, outcome } = prepare(&layout, &sled, truth)?;
     let (cursors, cursors_lost) = Cursors::open(layout.cursors());
 
-    let mut warnings = key_warnings(&layout, &proven);
+    let (signer, unsigned) = signer(&layout, &proven);
+    let mut warnings = Vec::from_iter(unsigned);
     warnings.extend(cursors_lost.map(|why| {
         format!(
             "how far each surface was told is lost ({why}); messages may be posted again unless the cursors are set"
@@ -224,6 +229,7 @@ pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, Ope
         began: proven.began,
         full,
         index_in_memory: matches!(outcome, IndexOutcome::InMemory { .. }),
+        signer,
     };
     let mut writer = Writer::new(shared.clone(), queue, options, ballast, sled, start);
     if let IndexOutcome::Rebuilt { why, .. } = &outcome
@@ -301,12 +307,16 @@ fn begin(layout: &Layout, found: &[Segment], options: &OpenOptions) -> Result<Op
     Ok(Some(segment))
 }
 
-/// The key is needed for signing only, so the log opens without it; but people should know.
-fn key_warnings(layout: &Layout, proven: &Proven) -> Vec<String> {
+/// Signs checkpoints, with the key that the log's first record names and no other. The log opens without it; but people
+/// should know.
+fn signer(layout: &Layout, proven: &Proven) -> (Option<Signer>, Option<String>) {
+    const UNSIGNED: &str = "no checkpoints are signed until the right one is put back from a backup";
     let file = layout.root.join("key");
     match layout.key(false) {
-        Ok(key) if proven.keys.first() == Some(&public_hex(&key)) => Vec::new(),
-        Ok(_) => vec![format!("{} is not the key that the log's first record names", file.display())],
-        Err(error) => vec![format!("{} cannot be used ({error}); put it back from a backup", file.display())],
+        Ok(key) if proven.keys.first() == Some(&public_hex(&key)) => (Some(Signer::new(proven.log, key)), None),
+        Ok(_) => {
+            (None, Some(format!("{} is not the key that the log's first record names; {UNSIGNED}", file.display())))
+        }
+        Err(error) => (None, Some(format!("{} cannot be used ({error}); {UNSIGNED}", file.display()))),
     }
 }

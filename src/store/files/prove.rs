@@ -7,7 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::chain::{Chain, genesis_id};
+use super::super::chain::{Chain, genesis};
+use super::super::checkpoint;
 use super::super::line::{Line, LogId};
 use super::super::reader::{Lines, Segment, last_line};
 use super::super::record;
@@ -15,7 +16,6 @@ use super::super::verify::{Damage, walk};
 use super::super::{Hash, Head};
 use super::disk::Disk;
 use super::open::Cut;
-use crate::domain::event::Event;
 use crate::domain::ids::Position;
 
 /// What is known of the log after its seams and its newest segment were proven.
@@ -43,7 +43,7 @@ pub(super) fn prove(segments: &[Segment]) -> Result<Proven, Damage> {
     let (log, keys) = genesis_of(&first.path)?;
     let before = seams(segments)?;
     let chain = match before {
-        Some(head) => Chain::after(log, head),
+        Some(head) => Chain::after(log, head).signed_by(checkpoint::first_key(&keys)),
         None => Chain::from_genesis(),
     };
     let mut began = None;
@@ -108,14 +108,11 @@ fn genesis_of(path: &Path) -> Result<(LogId, Vec<String>), Damage> {
     let raw = lines.next().map_err(|e| Damage::of_file(path, e))?;
     let raw = raw.ok_or_else(|| bad("the first record is missing".to_owned()))?;
     let line = Line::cut(raw.bytes).ok_or_else(|| bad("it is no line of a log".to_owned()))?;
-    let log = genesis_id(&line).map_err(bad)?;
+    let (log, keys) = genesis(&line).map_err(bad)?;
     if line.proper_hash(log) != line.hash {
         return Err(bad("its hash is not that of its content: it was changed".to_owned()));
     }
-    match record::decode(line.event).map_err(|e| bad(e.to_string()))?.body {
-        Event::Genesis { keys, .. } => Ok((log, keys)),
-        _ => Err(bad("the first record of a log is a genesis record".to_owned())),
-    }
+    Ok((log, keys))
 }
 
 impl Proven {

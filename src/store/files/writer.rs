@@ -6,6 +6,7 @@
 //! since a refusal may rest on a record of the same group.
 
 mod recovery;
+mod signing;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -19,7 +20,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use self::recovery::FIRST_WAIT;
+use self::signing::Signatures;
 use super::super::admit::Front;
+use super::super::checkpoint::Signer;
 use super::super::projections::Refusal;
 use super::super::table::Location;
 use super::super::{About, AppendError, Draft, ReadError, Record, queries};
@@ -85,6 +88,7 @@ pub(super) struct Writer {
     health: Health,
     index_in_memory: bool,
     index_fault: Option<String>,
+    signatures: Signatures,
     wait: Duration,
     next_try: Instant,
 }
@@ -99,6 +103,8 @@ pub(super) struct Start {
     pub(super) full: bool,
     /// The index could not be kept on disk.
     pub(super) index_in_memory: bool,
+    /// Signs checkpoints, if the key is there.
+    pub(super) signer: Option<Signer>,
 }
 
 impl Writer {
@@ -110,6 +116,7 @@ impl Writer {
         sled: SledOptions,
         start: Start,
     ) -> Self {
+        let signatures = Signatures::new(start.signer, options.checkpoint_age);
         let mut writer = Self {
             shared,
             queue,
@@ -122,6 +129,7 @@ impl Writer {
             health: Health::Well,
             index_in_memory: start.index_in_memory,
             index_fault: None,
+            signatures,
             wait: FIRST_WAIT,
             next_try: Instant::now(),
         };
@@ -132,27 +140,32 @@ impl Writer {
     /// Until it is closed or nobody can ask any more.
     pub(super) fn run(mut self) {
         loop {
-            let first = if self.is_well() {
-                self.queue.recv().ok()
-            } else {
-                match self.queue.recv_timeout(self.next_try.saturating_duration_since(Instant::now())) {
-                    Ok(request) => Some(request),
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.mend();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => None,
-                }
+            let first = match (self.is_well(), self.signatures.due()) {
+                (true, None) => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (true, Some(due)) => self.queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+                (false, _) => self.queue.recv_timeout(self.next_try.saturating_duration_since(Instant::now())),
             };
-            let Some(first) = first else { break };
+            let first = match first {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) if self.is_well() => {
+                    self.sign();
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.mend();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut group = Vec::new();
             let mut closing = false;
             let mut queued = VecDeque::from([first]);
             while let Some(request) = queued.pop_front() {
                 match request {
                     Request::Append { expected, batch, reply } => group.push(Append { expected, batch, reply }),
-                    Request::Close => {
+                    Request::Close { sealed } => {
                         closing = true;
+                        self.signatures.seal |= sealed;
                         break;
                     }
                 }
@@ -162,6 +175,7 @@ impl Writer {
             }
             self.group(group);
             if closing {
+                self.seal();
                 break;
             }
             if !self.is_well() && Instant::now() >= self.next_try {
@@ -230,9 +244,11 @@ impl Writer {
                 Err(Refusal::Index(error)) => return Err(Failure::Index(error)),
             });
         }
+        let signing = self.sign_behind(&mut front).map_err(Failure::Index)?;
         let (bytes, changes, head) = front.into_parts();
         drop(state);
         if bytes.is_empty() {
+            self.signatures.written(signing);
             return Ok(answers);
         }
         let mut file = match self.active.take() {
@@ -243,6 +259,7 @@ impl Writer {
         file.sync()?;
         self.active = Some(file);
         self.place.offset += bytes.len() as u64;
+        self.signatures.written(signing);
         if self.began.is_none() {
             self.began = Some(self.options.clock.now());
         }

@@ -9,6 +9,7 @@ pub(crate) mod releases;
 pub(crate) mod runs;
 mod seen;
 mod threads;
+pub(crate) mod tree;
 
 use super::table::{Changes, Location, Overlay, View, key};
 use super::{AppendError, ReadError, Record};
@@ -57,6 +58,7 @@ pub(crate) fn project(index: &mut Overlay<'_>, record: &Record, place: Location)
     changes.extend(releases::project(view, record)?);
     changes.extend(threads::project(record, place));
     changes.extend(epoch::project(record));
+    changes.extend(tree::project(view, record)?);
     index.extend(changes);
     Ok(())
 }
@@ -95,6 +97,7 @@ fn belongs(record: &Record) -> Result<(), CannotFollow> {
             | Event::Stopped
             | Event::NewEpoch { .. }
             | Event::IndexRebuilt { .. }
+            | Event::Checkpoint { .. }
             | Event::Said { .. }
             | Event::Refused { .. }
             | Event::RefusalsCounted { .. },
