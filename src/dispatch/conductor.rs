@@ -330,10 +330,7 @@ async fn claim(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
         return Err(Stop::Here);
     }
     // Consent and request are for now: what was agreed to before a long down-time is asked for again (R10).
-    let now = core.clock.now();
-    let too_old = run.asked.checked_add(ACTS_WITHIN).is_ok_and(|until| now >= until);
-    let lapsed = run.approval.as_ref().map_or(too_old, |a| now >= a.expires);
-    if lapsed {
+    if is_stale(core, run) {
         core.record(run.id, vec![Event::Ended { outcome: Outcome::Expired }]).await?;
         return Err(Stop::Here);
     }
@@ -376,11 +373,27 @@ fn may_still(core: &Core, run: &RunState) -> Result<(), Trouble> {
     }
 }
 
+/// Whether request and consent are too old to act on.
+fn is_stale(core: &Core, run: &RunState) -> bool {
+    let now = core.clock.now();
+    let too_old = run.asked.checked_add(ACTS_WITHIN).is_ok_and(|until| now >= until);
+    run.approval.as_ref().map_or(too_old, |approval| now >= approval.expires)
+}
+
 /// Makes the plan again under the claim; the same plan passes, another one is void and asked anew (decision 13).
 async fn pass(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     if let Some(by) = &run.cancel {
         core.record(run.id, vec![Event::Ended { outcome: Outcome::Cancelled { by: by.clone() } }]).await?;
         return Err(Stop::Here);
+    }
+    // A claim that is found after a long down-time (or that could not be taken back when the disk failed, though whoever
+    // asked was told that nothing is done) is no more for now than what it was claimed for (R10).
+    if is_stale(core, run) {
+        let trouble = Trouble::new(
+            TroubleKind::Unavailable,
+            "Sternway was down before it could begin, and what was asked and agreed to is too old by now. Nothing was done.",
+        );
+        return Err(Stop::Refused(trouble.say("Ask again.")));
     }
     let request = understand(core, run)?;
     let made = prepare(core, run, &request).await;

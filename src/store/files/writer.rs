@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -132,7 +133,9 @@ impl Writer {
     /// Until it is closed or nobody can ask any more.
     pub(super) fn run(mut self) {
         loop {
-            let first = if self.is_well() {
+            let first = if self.shared.closing.load(Ordering::Acquire) {
+                self.queue.try_recv().ok()
+            } else if self.is_well() {
                 self.queue.recv().ok()
             } else {
                 match self.queue.recv_timeout(self.next_try.saturating_duration_since(Instant::now())) {
@@ -168,7 +171,7 @@ impl Writer {
                 self.mend();
             }
         }
-        self.shared.state_mut().index = Index::Away("the log is closed".to_owned());
+        drop(self.shared.replace_index(Index::Away("the log is closed".to_owned())));
         self.shared.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 
@@ -246,7 +249,7 @@ impl Writer {
         if self.began.is_none() {
             self.began = Some(self.options.clock.now());
         }
-        {
+        let failed = {
             let mut state = self.shared.state_mut();
             state.head = head;
             let applied = match &mut state.index {
@@ -254,10 +257,11 @@ impl Writer {
                 Index::Away(why) => Err(ReadError(why.clone())),
             };
             // It is durable, whatever the index says; until the index can say so too, it says nothing.
-            if let Err(error) = applied {
-                state.index = Index::Away(error.0.clone());
-                self.index_fault = Some(error.0);
-            }
+            applied.err().map(|ReadError(why)| (std::mem::replace(&mut state.index, Index::Away(why.clone())), why))
+        };
+        if let Some((index, why)) = failed {
+            drop(index);
+            self.index_fault = Some(why);
         }
         self.shared.last.send_replace(head.position);
         Ok(answers)
