@@ -58,11 +58,14 @@ fn closed(store: &Path) {
     std::fs::write(store.with_file_name("acked"), text + "cursor 3 .\n").expect("written");
 }
 
-/// A torn end, an index that does not open, one set aside before, a ballast that is gone, new files half written.
+/// A torn end, another log's index, one set aside before, a ballast that is gone, new files half written.
 fn torn_and_stale(store: &Path) {
     closed(store);
     copy(&store.join("index"), &store.join("index.aside"));
-    std::fs::write(store.join("index").join("db"), b"\xff garbage \0\0 \n").expect("written");
+    let other = tempfile::tempdir().expect("a folder");
+    closed(&other.path().join("store"));
+    std::fs::remove_dir_all(store.join("index")).expect("removed");
+    copy(&other.path().join("store").join("index"), &store.join("index"));
     std::fs::remove_file(store.join("ballast")).expect("removed");
     std::fs::write(store.join("cursors.new"), b"{").expect("written");
     let newest = std::fs::read_dir(store.join("log")).expect("listed").map(|e| e.expect("an entry").path()).max();

@@ -291,7 +291,12 @@ async fn an_index_set_aside_before_is_replaced_whatever_it_is() {
     log.append(None, vec![new_run("e1", "shop")]).await.expect("written");
     log.close();
     let (index, aside) = (folder.path().join("index"), folder.path().join("index.aside"));
-    let broken = || fs::write(index.join("db"), b"\xff garbage \0\0 \n").expect("written");
+    let other = Folder::new();
+    other.open().close();
+    let broken = || {
+        fs::remove_dir_all(&index).expect("removed");
+        copy(&other.path().join("index"), &index);
+    };
     type Before<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let befores: [Before<'_>; 4] = [
         ("a file", Box::new(|| fs::write(&aside, b"x").expect("written"))),
