@@ -120,7 +120,8 @@ impl Log for BrokenLog {
             Fault::KeepsNoTimes => batch.iter_mut().for_each(|draft| draft.at = at(0)),
             _ => {}
         }
-        let ahead = |expected: Position| self.fault == Fault::BelievesTheFuture && expected > self.inner.head().position;
+        let ahead =
+            |expected: Position| self.fault == Fault::BelievesTheFuture && expected > self.inner.head().position;
         let expected = expected.filter(|expected| !ahead(*expected));
         let before = self.inner.head().position;
         let answer = self.inner.append(expected, batch).await;
@@ -230,7 +231,9 @@ impl Log for BrokenLog {
         let surface = if self.fault == Fault::MixesCursors { "any" } else { surface };
         if self.fault == Fault::CursorsGoIntoTheLog {
             let note = vec![draft(About::Log, 0, Event::Stopped)];
-            futures_util::FutureExt::now_or_never(self.inner.append(None, note)).expect("memory does not wait").expect("it fits");
+            futures_util::FutureExt::now_or_never(self.inner.append(None, note))
+                .expect("memory does not wait")
+                .expect("it fits");
         }
         self.inner.set_outbox_cursor(surface, position)
     }

@@ -8,6 +8,7 @@ mod broken;
 mod conformance;
 mod crash;
 mod damage;
+mod filling;
 mod full;
 mod harm;
 mod points;

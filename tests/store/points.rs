@@ -25,9 +25,30 @@ const ENTRY: &str = "points::child_that_lives_once";
 
 /// Calls that change files. Reading ones need no point; `openat` is counted where it makes a file.
 const CALLS: [&str; 24] = [
-    "openat", "write", "pwrite64", "writev", "pwritev", "pwritev2", "ftruncate", "truncate", "fallocate", "rename",
-    "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "fsync", "fdatasync",
-    "sync_file_range", "chmod", "fchmod", "fchmodat", "copy_file_range",
+    "openat",
+    "write",
+    "pwrite64",
+    "writev",
+    "pwritev",
+    "pwritev2",
+    "ftruncate",
+    "truncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "mkdirat",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "copy_file_range",
 ];
 
 /// What a child does, in the folder `work` beside the store that was prepared for it.
@@ -266,7 +287,9 @@ fn strike(prepared: &Prepared, point: &Point, harm: Harm) -> Result<bool, String
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     let struck = match harm {
         Harm::Kill => out.status.signal() == Some(9),
-        Harm::Error(_) | Harm::Spell(_) => std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("(INJECTED)")),
+        Harm::Error(_) | Harm::Spell(_) => {
+            std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("(INJECTED)"))
+        }
     };
     let noise = String::from_utf8_lossy(&out.stderr).into_owned();
     if noise.contains("panicked at src/") || noise.contains("panicked at tests/") {
@@ -351,7 +374,8 @@ fn strike_all(what: &str, seed: u64, lives: &[Prepared], points: Vec<(Point, Har
                             }
                             Ok(false) => point.number -= 1,
                             Err(why) => {
-                                let told = format!("{harm:?} in the life `{}` at {point:?}: {why}", LIVES[point.life].0);
+                                let told =
+                                    format!("{harm:?} in the life `{}` at {point:?}: {why}", LIVES[point.life].0);
                                 wrong.lock().expect("not poisoned").push(told);
                                 break;
                             }

@@ -138,7 +138,10 @@ async fn what_could_neither_be_written_nor_taken_back_is_told_as_such_and_is_who
         assert!(found(&state), "{what}: {state:?}");
         assert_eq!(next.read(next.head().position, 9).expect("read")[0].event, last, "{what}");
         let again = next.append(None, vec![in_run(run, last.clone())]).await;
-        assert!(matches!(again, Err(AppendError::CannotFollow(_))) || what == "a cancellation", "{what} twice: {again:?}");
+        assert!(
+            matches!(again, Err(AppendError::CannotFollow(_))) || what == "a cancellation",
+            "{what} twice: {again:?}"
+        );
         next.close();
         verify(after.path()).expect("the chain holds");
 
@@ -242,7 +245,8 @@ async fn a_clock_that_jumps_either_way_changes_nothing_but_the_times() {
         let (log, report) = folder.open_with(OpenOptions { clock, ..options() }).expect("it opens");
         assert_eq!((report.cut, report.warnings), (None, Vec::new()), "at {second}");
         for k in 0..3 {
-            let drafts = vec![draft(About::Log, second + 1 - 2 * k, Event::Stopped), new_run(&format!("{n}-{k}"), "shop")];
+            let drafts =
+                vec![draft(About::Log, second + 1 - 2 * k, Event::Stopped), new_run(&format!("{n}-{k}"), "shop")];
             written.extend(log.append(None, drafts).await.expect("written"));
         }
         assert_eq!(log.read(Position(1), 999).expect("read"), written, "at {second}");

@@ -9,7 +9,9 @@ use sternway::domain::event::{Event, Outcome};
 use sternway::domain::run::StepState;
 use sternway::store::Log;
 
-use crate::cast::{asking, at_step, done, log_of, orders, outcome, over, question, refusals, stands, thread_of, undone, waits};
+use crate::cast::{
+    asking, at_step, done, log_of, orders, outcome, over, question, refusals, stands, thread_of, undone, waits,
+};
 use crate::faulty_log::FaultyLog;
 use crate::night::{AMAL, BEN, CARLA, CARLA_ON_SLACK, Night, at_rest};
 
@@ -81,10 +83,14 @@ fn a_claim_that_is_found_after_a_long_down_time_lets_go_and_does_nothing() {
     let night = Night::after_a_bad_deploy();
     let disk = FaultyLog::breaking_at(log_of(&night), |event| matches!(event, Event::Passed { .. }));
     let log = Arc::clone(&disk) as _;
-    night.live_with(log, |hands| hands, async |bot| {
-        bot.say(AMAL, ROLLBACK).await;
-        bot.until("the claim stands and no more", |_| disk.is_broken()).await;
-    });
+    night.live_with(
+        log,
+        |hands| hands,
+        async |bot| {
+            bot.say(AMAL, ROLLBACK).await;
+            bot.until("the claim stands and no more", |_| disk.is_broken()).await;
+        },
+    );
     let run = night.log_newest();
     assert!(night.log.run(run).unwrap().unwrap().holds_claim());
     night.run(async { night.clock.sleep(Duration::from_mins(46)).await });

@@ -417,4 +417,3 @@ async fn one_refusal_leaves_the_others_alone(log: SharedLog) -> Verdict {
     ensure!(log.head().position == Position(10), "the head is {:?}", log.head());
     Ok(())
 }
-
