@@ -4,17 +4,17 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sternway::domain::event::Subject;
+use sternway::domain::event::{Event, Subject};
 use sternway::domain::ids::{ApprovalId, Position, RunId};
 use sternway::domain::names::{ServiceName, Target};
 use sternway::domain::release::History;
 use sternway::domain::run::RunState;
 use sternway::store::memory::MemoryLog;
-use sternway::store::{AppendError, Draft, Head, Log, ReadError, Record, SharedLog};
+use sternway::store::{About, AppendError, Draft, Head, Log, ReadError, Record, SharedLog};
 use tokio::sync::watch;
 
 use super::conformance::Factory;
-use super::samples::at;
+use super::samples::{at, draft};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -40,9 +40,23 @@ pub enum Fault {
     WatchesNothing,
     ForgetsCursors,
     AlwaysInTrouble,
+    RefusesEveryExpected,
+    BelievesTheFuture,
+    WritesForNothing,
+    ReversesBatches,
+    WritesThePartThatFits,
+    KeepsNoTimes,
+    WatchesLate,
+    WatchesRefusals,
+    MixesCursors,
+    CursorsGoIntoTheLog,
+    NeverHasRoom,
+    InventsRuns,
+    ReadsPastTheEnd,
+    NamesAnotherLog,
 }
 
-pub const FAULTS: [Fault; 21] = [
+pub const FAULTS: [Fault; 35] = [
     Fault::IgnoresExpected,
     Fault::WritesHalfABatch,
     Fault::SwallowsDuplicates,
@@ -64,6 +78,20 @@ pub const FAULTS: [Fault; 21] = [
     Fault::WatchesNothing,
     Fault::ForgetsCursors,
     Fault::AlwaysInTrouble,
+    Fault::RefusesEveryExpected,
+    Fault::BelievesTheFuture,
+    Fault::WritesForNothing,
+    Fault::ReversesBatches,
+    Fault::WritesThePartThatFits,
+    Fault::KeepsNoTimes,
+    Fault::WatchesLate,
+    Fault::WatchesRefusals,
+    Fault::MixesCursors,
+    Fault::CursorsGoIntoTheLog,
+    Fault::NeverHasRoom,
+    Fault::InventsRuns,
+    Fault::ReadsPastTheEnd,
+    Fault::NamesAnotherLog,
 ];
 
 pub struct BrokenLog {
@@ -85,10 +113,29 @@ impl Factory for Fault {
 impl Log for BrokenLog {
     async fn append(&self, expected: Option<Position>, mut batch: Vec<Draft>) -> Result<Vec<Record>, AppendError> {
         let expected = expected.filter(|_| self.fault != Fault::IgnoresExpected);
-        if self.fault == Fault::WritesHalfABatch && batch.len() > 1 {
-            batch.truncate(1);
+        match self.fault {
+            Fault::WritesHalfABatch if batch.len() > 1 => batch.truncate(1),
+            Fault::RefusesEveryExpected if expected.is_some() => {
+                return Err(AppendError::Moved(self.inner.head().position));
+            }
+            Fault::WritesForNothing if batch.is_empty() => batch.push(draft(About::Log, 0, Event::Stopped)),
+            Fault::ReversesBatches => batch.reverse(),
+            Fault::WritesThePartThatFits => batch.truncate(1000),
+            Fault::KeepsNoTimes => batch.iter_mut().for_each(|draft| draft.at = at(0)),
+            _ => {}
         }
-        match self.inner.append(expected, batch).await {
+        let ahead =
+            |expected: Position| self.fault == Fault::BelievesTheFuture && expected > self.inner.head().position;
+        let expected = expected.filter(|expected| !ahead(*expected));
+        let before = self.inner.head().position;
+        let answer = self.inner.append(expected, batch).await;
+        match self.fault {
+            // Always one append behind.
+            Fault::WatchesLate => _ = self.silent.send_replace(before),
+            Fault::WatchesRefusals => _ = self.silent.send_replace(self.inner.head().position),
+            _ => {}
+        }
+        match answer {
             Ok(_) if self.fault == Fault::ReturnsNothing => Ok(Vec::new()),
             Err(AppendError::Duplicate(_)) if self.fault == Fault::SwallowsDuplicates => Ok(Vec::new()),
             Err(AppendError::CannotFollow(_)) if self.fault == Fault::SwallowsRefusals => Ok(Vec::new()),
@@ -101,13 +148,14 @@ impl Log for BrokenLog {
     }
 
     fn log_id(&self) -> String {
-        self.inner.log_id()
+        if self.fault == Fault::NamesAnotherLog { "0".repeat(32) } else { self.inner.log_id() }
     }
 
     fn read(&self, from: Position, limit: usize) -> Result<Vec<Record>, ReadError> {
         match self.fault {
             Fault::ReadsOneLess => self.inner.read(from, limit.saturating_sub(1)),
-            Fault::ReadsFromTheNext => self.inner.read(Position(from.0 + 1), limit),
+            Fault::ReadsFromTheNext => self.inner.read(Position(from.0.saturating_add(1)), limit),
+            Fault::ReadsPastTheEnd => self.inner.read(from.min(self.inner.head().position), limit),
             _ => self.inner.read(from, limit),
         }
     }
@@ -120,7 +168,10 @@ impl Log for BrokenLog {
     }
 
     fn run(&self, id: RunId) -> Result<Option<RunState>, ReadError> {
-        self.inner.run(id)
+        match self.inner.run(id)? {
+            None if self.fault == Fault::InventsRuns => Ok(self.inner.runs(1)?.pop()),
+            found => Ok(found),
+        }
     }
 
     fn runs(&self, limit: usize) -> Result<Vec<RunState>, ReadError> {
@@ -189,23 +240,34 @@ impl Log for BrokenLog {
     fn outbox_cursor(&self, surface: &str) -> Result<Position, ReadError> {
         match self.fault {
             Fault::ForgetsCursors => Ok(Position(0)),
+            Fault::MixesCursors => self.inner.outbox_cursor("any"),
             _ => self.inner.outbox_cursor(surface),
         }
     }
 
     fn set_outbox_cursor(&self, surface: &str, position: Position) -> Result<(), ReadError> {
+        let surface = if self.fault == Fault::MixesCursors { "any" } else { surface };
+        if self.fault == Fault::CursorsGoIntoTheLog {
+            let note = vec![draft(About::Log, 0, Event::Stopped)];
+            futures_util::FutureExt::now_or_never(self.inner.append(None, note))
+                .expect("memory does not wait")
+                .expect("it fits");
+        }
         self.inner.set_outbox_cursor(surface, position)
     }
 
     fn watch(&self) -> watch::Receiver<Position> {
         match self.fault {
-            Fault::WatchesNothing => self.silent.subscribe(),
+            Fault::WatchesNothing | Fault::WatchesLate | Fault::WatchesRefusals => self.silent.subscribe(),
             _ => self.inner.watch(),
         }
     }
 
     fn reserve(&self, records: usize) -> Result<(), AppendError> {
-        self.inner.reserve(records)
+        match self.fault {
+            Fault::NeverHasRoom => Err(AppendError::CannotWrite(format!("no room for {records}"))),
+            _ => self.inner.reserve(records),
+        }
     }
 
     fn trouble(&self) -> Option<String> {

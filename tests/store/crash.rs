@@ -1,24 +1,26 @@
 //! `kill -9` under load: whatever was acknowledged is there afterwards, in order, and nothing half.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sternway::domain::event::Event;
 use sternway::domain::ids::Position;
-use sternway::store::files::FileLog;
-use sternway::store::verify::verify;
+use sternway::store::files::{FileLog, IndexOutcome};
 use sternway::store::{About, Log};
 
 use super::samples::*;
+use super::torture::{Acknowledged, Dice, Running, child, seeds, times};
 use super::world::{Folder, options};
 
 /// Names the folder to the child process; without it the child's entry does nothing.
-const CHILD: &str = "STERNWAY_TEST_CRASH_FOLDER";
+pub const CHILD: &str = "STERNWAY_TEST_CRASH_FOLDER";
 
-const ROUNDS: u64 = 20;
+pub const ENTRY: &str = "crash::child_that_is_killed";
+
+/// Kills on one folder, before another is begun.
+const ON_ONE_FOLDER: usize = 20;
 
 /// Entry of the child process: writes for ever and tells each acknowledged record.
 #[test]
@@ -31,7 +33,9 @@ fn child_that_is_killed() {
 async fn write_for_ever(folder: PathBuf) {
     let mut options = options();
     // Small segments, so that kills fall on their change too.
-    options.segment_bytes = 40_000;
+    options.segment_bytes = 20_000;
+    options.ballast_bytes = 256 * 1024;
+    println!("begins");
     let (log, _) = FileLog::open(folder, options).expect("it opens");
     let log = Arc::new(log);
     let begin = log.head().position.0;
@@ -46,71 +50,101 @@ async fn write_for_ever(folder: PathBuf) {
                 }
                 let records = log.append(None, batch).await.expect("the disk is well");
                 let mut out = std::io::stdout().lock();
-                for record in records {
+                for record in &records {
                     let _ = writeln!(out, "acked {} {}", record.position, record.hash);
                 }
                 let _ = out.flush();
+                drop(out);
+                if task == 0 && n % 7 == 3 {
+                    let position = records[0].position;
+                    log.set_outbox_cursor("slack", position).expect("the disk is well");
+                    println!("cursor {position} .");
+                }
             }
         })
     });
     futures_util::future::join_all(tasks).await;
 }
 
-#[test]
-fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
-    let mut folder = Folder::new();
-    let mut acked = BTreeMap::<u64, String>::new();
-    for round in 0..ROUNDS {
-        if round % 5 == 0 {
-            // Now and then from the beginning: creation can be interrupted too.
-            (folder, acked) = (Folder::new(), BTreeMap::new());
-        }
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "crash::child_that_is_killed", "--nocapture", "--test-threads=1"])
-            .env(CHILD, folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the child starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        // Another moment each round: counted in acknowledgements, not in time.
-        let until = 3 + (round * 37) % 90;
-        let mut told = 0;
-        let mut killed = false;
-        while let Some(Ok(line)) = lines.next() {
-            let mut words = line.split_whitespace().skip_while(|w| !w.ends_with("acked")).skip(1);
-            if let (Some(Ok(position)), Some(hash)) = (words.next().map(str::parse), words.next())
-                && hash.len() == 64
-            {
-                acked.insert(position, hash.to_owned());
-                told += 1;
-            }
-            if told >= until && !killed {
-                child.kill().expect("it is killed");
-                killed = true;
-            }
-        }
-        child.wait().expect("it is gone");
-        assert!(killed, "round {round}: the child ended by itself after {told} acknowledgements");
+/// When a child is killed.
+#[derive(Debug)]
+enum Moment {
+    /// After so many acknowledgements of its own.
+    Acknowledged(usize),
+    /// While it opens: as soon as this file is there.
+    Appears(&'static str),
+}
 
-        let (log, report) = folder.reopen();
-        assert!(
-            !matches!(report.index, sternway::store::files::IndexOutcome::InMemory { .. }),
-            "round {round}: {report:?}"
-        );
-        let read = log.read(Position(0), usize::MAX).expect("it is read");
-        for (position, hash) in &acked {
-            let found = read.get(usize::try_from(*position).expect("small")).map(|r| r.hash.to_string());
-            assert_eq!(found.as_ref(), Some(hash), "round {round}: record {position} was acknowledged");
-        }
-        let requests = read.iter().filter(|r| matches!(r.event, Event::Invoked { .. })).count();
-        assert_eq!(
-            log.runs(usize::MAX).expect("the index answers").len(),
-            requests,
-            "round {round}: runs in the index"
-        );
-        log.close();
-        let verified = verify(&folder.path()).expect("the chain holds");
-        assert_eq!((verified.records, verified.torn), (read.len() as u64, None), "round {round}");
+fn moment(dice: &mut Dice, is_new: bool) -> Moment {
+    match dice.roll(10) {
+        0 if is_new => Moment::Appears(dice.pick(&["key.new", "log/000000000000.log", "ballast", "index/db"])),
+        0 | 1 => Moment::Appears(dice.pick(&["lock", "index/conf", "index/db", "cursors.json"])),
+        2 | 3 => Moment::Acknowledged(dice.roll(4)),
+        _ => Moment::Acknowledged(dice.roll(90)),
     }
+}
+
+#[test]
+fn two_hundred_kills_under_load_lose_nothing_that_was_acknowledged() {
+    let (mut kills, mut records) = (0, 0);
+    let seeds = seeds("kills under load");
+    for seed in &seeds {
+        let mut dice = Dice(*seed);
+        let (mut folder, mut acked) = (Folder::new(), Acknowledged::default());
+        let rounds = times(200, 1_000).div_ceil(seeds.len());
+        for round in 0..rounds {
+            let is_new = round % ON_ONE_FOLDER == 0;
+            if is_new {
+                (folder, acked) = (Folder::new(), Acknowledged::default());
+            }
+            let moment = moment(&mut dice, is_new);
+            let told = format!("seed {seed}, round {round}, killed at {moment:?}");
+            kill_at(&folder, &moment, &mut acked).unwrap_or_else(|why| panic!("{told}: {why}"));
+            kills += 1;
+            // Opened by the next child; now and then by us, to ask what is in it.
+            if round % 5 == 4 || round + 1 == rounds {
+                records += check(&folder, &acked, &told);
+            }
+        }
+    }
+    eprintln!("kills under load: {kills} kills, {records} acknowledged records found again, 0 lost");
+}
+
+fn kill_at(folder: &Folder, moment: &Moment, acked: &mut Acknowledged) -> Result<(), String> {
+    let mut running = Running::start(child(ENTRY, CHILD, folder.path().as_os_str()));
+    let mut own = 0;
+    let begun = Instant::now();
+    while let Some(Ok(line)) = running.lines.next() {
+        own += usize::from(acked.hear(&line));
+        let now = match moment {
+            Moment::Acknowledged(count) => own >= *count,
+            Moment::Appears(file) => {
+                let file = folder.path().join(file);
+                // Bounded: it may have come and gone.
+                while !file.exists() && begun.elapsed() < Duration::from_millis(300) {
+                    std::thread::yield_now();
+                }
+                line.ends_with("begins")
+            }
+        };
+        if now && (own > 0 || line.ends_with("begins")) {
+            running.kill(acked);
+            return Ok(());
+        }
+    }
+    Err(format!("the child ended by itself after {own} acknowledgements: it did not open, or a write failed"))
+}
+
+fn check(folder: &Folder, acked: &Acknowledged, told: &str) -> usize {
+    let (log, report) = folder.reopen();
+    assert!(!matches!(report.index, IndexOutcome::InMemory { .. }), "{told}: {report:?}");
+    let read = log.read(Position(0), usize::MAX).expect("it is read");
+    let requests = read.iter().filter(|r| matches!(r.event, Event::Invoked { .. })).count();
+    assert_eq!(log.runs(usize::MAX).expect("the index answers").len(), requests, "{told}: runs in the index");
+    let cursor = log.outbox_cursor("slack").expect("kept").0;
+    assert!(cursor >= acked.cursor, "{told}: the cursor went back from {} to {cursor}", acked.cursor);
+    log.close();
+    let in_files = acked.is_in(&folder.path()).unwrap_or_else(|why| panic!("{told}: {why}"));
+    assert!(acked.records.is_empty() || in_files == read.len() as u64, "{told}: {in_files} in files, {}", read.len());
+    acked.records.len()
 }

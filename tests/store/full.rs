@@ -115,7 +115,7 @@ fn with_bad_disk(folder: &Folder) -> (BadDisk, OpenOptions) {
 }
 
 /// Asks until the log is well again, bounded.
-async fn until_well(log: &FileLog) {
+pub async fn until_well(log: &FileLog) {
     let mut often = tokio::time::interval(Duration::from_millis(20));
     for _ in 0..500 {
         often.tick().await;
@@ -214,12 +214,12 @@ async fn more_room_than_is_kept_is_not_promised() {
 }
 
 /// A real file system of 8 MB, when this machine lets us mount one.
-struct Small {
-    dir: tempfile::TempDir,
+pub struct Small {
+    pub dir: tempfile::TempDir,
 }
 
 impl Small {
-    fn mount() -> Option<Self> {
+    pub fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().expect("a folder");
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=8m", "none"])

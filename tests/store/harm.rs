@@ -1,274 +1,363 @@
-//! One history in a folder, and what somebody who has its files can do to them. Each harm says which line it has to be
-//! named by; each is undone from memory.
+//! Every file of the store, harmed in every way, at random places: a flipped bit, a zeroed page, cut, missing, garbage
+//! behind it, an older copy, another store's. Noticed at the start or on reading; never a wrong answer, never a panic;
+//! the log's own damage named by its line and left as it is.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
-use sternway::domain::event::{Event, Subject};
-use sternway::store::Hash;
-use sternway::store::checkpoint::Signer;
-use sternway::store::line::{Line, write as write_line};
-use sternway::store::merkle::Tree;
-use sternway::store::record::{decode, encode};
+use sternway::domain::event::Event;
+use sternway::domain::ids::{Position, RunId};
+use sternway::store::files::{FileLog, IndexOutcome, OpenError, OpenOptions, OpenReport};
+use sternway::store::verify::verify;
+use sternway::store::{About, Log, Record};
 
-use super::history::Written;
+use super::samples::*;
+use super::torture::{Dice, copy, seeds, times};
+use super::world::options;
 
-/// Small, seeded, good enough to choose places.
-pub struct Dice(pub u64);
+const PAGE: usize = 4096;
 
-impl Dice {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % bound as u64).expect("below a usize")
+fn small() -> OpenOptions {
+    let mut options = options();
+    options.segment_bytes = 12_000;
+    options.ballast_bytes = 64 * 1024;
+    options
+}
+
+/// Stores to be harmed: closed properly, and as a kill leaves it; beside them an older state and another store's.
+struct Stores {
+    dir: tempfile::TempDir,
+    records: Vec<Record>,
+    answers: String,
+}
+
+const CURSOR: Position = Position(9);
+
+impl Stores {
+    async fn make() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        let (log, _) = FileLog::open(at("live"), small()).expect("it opens");
+        write(&log, 0..8).await;
+        log.set_outbox_cursor("slack", Position(3)).expect("kept");
+        copy(&at("live"), &at("older"));
+        write(&log, 8..40).await;
+        log.set_outbox_cursor("slack", CURSOR).expect("kept");
+        let records = log.read(Position(0), usize::MAX).expect("read");
+        let answers = answers(&log).expect("answered");
+        copy(&at("live"), &at("killed"));
+        log.close();
+        copy(&at("live"), &at("closed"));
+        let (other, _) = FileLog::open(at("other"), small()).expect("it opens");
+        write(&other, 0..40).await;
+        other.set_outbox_cursor("slack", CURSOR).expect("kept");
+        other.close();
+        Self { dir, records, answers }
+    }
+
+    fn file(&self, store: &str, file: &Path) -> PathBuf {
+        self.dir.path().join(store).join(file)
+    }
+
+    /// The files of a store, beneath it.
+    fn files(&self, store: &str) -> Vec<PathBuf> {
+        let root = self.dir.path().join(store);
+        let (mut found, mut folders) = (Vec::new(), vec![root.clone()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("listed") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push(path.strip_prefix(&root).expect("beneath").to_owned());
+                }
+            }
+        }
+        found.sort();
+        found
     }
 }
 
-/// What is done to the files of a log by somebody without its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Harm {
-    /// One byte of a line is another.
-    Byte,
-    /// A line is gone.
-    Removed,
-    /// Two lines of a file have changed places.
-    Swapped,
-    /// A line from elsewhere is put in.
-    Inserted,
-    /// A line stands twice.
-    Repeated,
-    /// A made-up line with a right hash of its own is put in after a line that it names.
-    Forged,
-    /// A file that is not the last ends in the middle of a line.
-    CutInside,
-    /// A file that is not the last ends early, at the end of a line.
-    CutBetween,
-    /// A file that is not the last is gone.
-    FileGone,
-    /// A line is another and everything after it is chained anew, in every file.
-    Rechained,
-    /// The same, and the checkpoints after it are signed with another key.
-    Resigned,
+async fn write(log: &FileLog, numbers: std::ops::Range<i64>) {
+    for n in numbers {
+        let records = log.append(None, vec![new_run(&format!("e{n}"), "shop")]).await.expect("written");
+        let run = RunId(records[0].position);
+        log.append(None, vec![in_run(run, planned("shop")), release_seen("shop", 'a', "1.4")]).await.expect("written");
+        log.append(None, vec![draft(About::Log, n, Event::Stopped)]).await.expect("written");
+    }
 }
 
-pub const HARMS: [Harm; 11] = [
-    Harm::Byte,
-    Harm::Removed,
-    Harm::Swapped,
-    Harm::Inserted,
-    Harm::Repeated,
-    Harm::Forged,
-    Harm::CutInside,
-    Harm::CutBetween,
-    Harm::FileGone,
-    Harm::Rechained,
-    Harm::Resigned,
+/// Every answer of the index, as text.
+fn answers(log: &FileLog) -> Result<String, String> {
+    let told = |error: sternway::store::ReadError| error.to_string();
+    Ok(format!(
+        "{:?} {:?} {:?} {:?}",
+        log.runs(99).map_err(told)?,
+        log.open_runs().map_err(told)?,
+        log.history(&target("shop"), &service("api")).map_err(told)?,
+        log.seen("e1").map_err(told)?
+    ))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Harm {
+    FlippedBit,
+    ZeroedPage,
+    Cut,
+    Garbage,
+    Missing,
+    OlderCopy,
+    OfAnotherStore,
+}
+
+const HARMS: [Harm; 7] = [
+    Harm::FlippedBit,
+    Harm::ZeroedPage,
+    Harm::Cut,
+    Harm::Garbage,
+    Harm::Missing,
+    Harm::OlderCopy,
+    Harm::OfAnotherStore,
 ];
 
-/// Where a harm has to be named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    pub file: PathBuf,
-    pub line: u64,
+/// Does it to the file. Gives back the line it falls on, from 1, or `None` when it left the file as it was.
+fn harm(stores: &Stores, harm: Harm, file: &Path, path: &Path, dice: &mut Dice) -> Option<u64> {
+    let good = fs::read(path).expect("read");
+    let mut bad = good.clone();
+    let mut at = 0;
+    match harm {
+        Harm::FlippedBit if !bad.is_empty() => {
+            at = dice.roll(bad.len());
+            bad[at] ^= 1 << dice.roll(8);
+        }
+        Harm::ZeroedPage => {
+            let from = dice.roll(bad.len().div_ceil(PAGE)) * PAGE;
+            let to = (from + PAGE).min(bad.len());
+            bad[from..to].fill(0);
+            at = from;
+        }
+        Harm::Cut => {
+            bad.truncate(dice.roll(bad.len()));
+            at = bad.len();
+        }
+        Harm::Garbage => {
+            at = bad.len();
+            bad.extend((0..=dice.roll(300)).map(|_| u8::try_from(dice.roll(256)).expect("a byte")));
+        }
+        Harm::Missing => {
+            fs::remove_file(path).expect("removed");
+            return Some(0);
+        }
+        Harm::OlderCopy | Harm::OfAnotherStore => {
+            let from = stores.file(if harm == Harm::OlderCopy { "older" } else { "other" }, file);
+            bad = fs::read(from).ok()?;
+        }
+        Harm::FlippedBit => {}
+    }
+    if bad == good {
+        return None;
+    }
+    fs::remove_file(path).expect("removed");
+    fs::write(path, &bad).expect("written");
+    Some(1 + good[..at].iter().filter(|b| **b == b'\n').count() as u64)
 }
 
-/// The segment files of a log.
-pub struct Files {
-    pub written: Written,
-    paths: Vec<PathBuf>,
-    /// What was changed, as it was.
-    before: Vec<(PathBuf, Vec<u8>)>,
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// The start refused, and said where.
+    Refused,
+    /// The start told it and went on.
+    Told,
+    /// Reading or verifying told it.
+    OnReading,
+    /// Nothing that counts was changed, every answer is right.
+    Harmless,
 }
 
-/// A closed segment can only be read; whoever has the folder puts another in its place.
-fn replace(path: &Path, bytes: &[u8]) {
-    let _ = fs::remove_file(path);
-    fs::write(path, bytes).expect("written");
+/// Whether the start said that something is not as usual.
+fn told(report: &OpenReport) -> bool {
+    let index = matches!(report.index, IndexOutcome::Rebuilt { .. } | IndexOutcome::InMemory { .. });
+    report.created || report.cut.is_some() || index || !report.warnings.is_empty()
 }
 
-impl Files {
-    pub fn of(folder: &Path, written: Written) -> Self {
-        let entries = fs::read_dir(folder.join("log")).expect("a log");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
-        paths.sort();
-        assert!(paths.len() > 2, "there have to be files in the middle: {paths:?}");
-        Self { written, paths, before: Vec::new() }
-    }
-
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
-    }
-
-    /// Puts back what was changed.
-    pub fn restore(&mut self) {
-        for (path, bytes) in self.before.drain(..) {
-            replace(&path, &bytes);
+/// Opens the harmed store and judges what it says.
+fn judge(stores: &Stores, kind: Harm, file: &Path, line: u64, root: &Path) -> Result<Fate, String> {
+    let is_segment = file.starts_with("log");
+    let before = contents(&root.join("log"));
+    let (log, report) = match FileLog::open(root, small()) {
+        Ok(opened) => opened,
+        Err(error) => {
+            if !is_segment {
+                return Err(format!("the log is well, and does not open: {error}"));
+            }
+            if contents(&root.join("log")) != before {
+                return Err(format!("it was refused, and a file was changed all the same: {error}"));
+            }
+            return match error {
+                OpenError::Damage(damage) if kind == Harm::FlippedBit && damage.line != line => {
+                    Err(format!("line {line} was changed, line {} is named: {damage}", damage.line))
+                }
+                OpenError::Damage(_) | OpenError::LogMissing { .. } => Ok(Fate::Refused),
+                other => Err(format!("the refusal does not say what is wrong: {other}")),
+            };
+        }
+    };
+    let at_start = told(&report);
+    let read = log.read(Position(0), usize::MAX);
+    let answered = answers(&log);
+    let cursor = log.outbox_cursor("slack").map_err(|e| e.to_string())?;
+    let verified = log.verify_all();
+    log.close();
+    let complete = read.as_ref().is_ok_and(|read| read.starts_with(&stores.records));
+    if let Ok(read) = &read {
+        // What is read is what was written, always; only its end may be missing, and then that was told.
+        let kept = read.iter().zip(&stores.records).take_while(|(found, written)| found == written).count();
+        let own = |r: &Record| matches!(r.event, Event::IndexRebuilt { .. });
+        if kept < stores.records.len().min(read.len()) && !read[kept..].iter().all(own) {
+            return Err(format!("record {kept} is read as another than was written; {report:?}"));
         }
     }
-
-    fn put(&mut self, file: usize, lines: &[Vec<u8>]) {
-        self.put_bytes(file, &lines.concat());
+    if !is_segment {
+        let right = answered.as_ref() == Ok(&stores.answers);
+        if !complete || !right || verified.is_err() {
+            return Err(format!("complete: {complete}, right: {right}, {verified:?}; {report:?}"));
+        }
+        let is_older = kind == Harm::OlderCopy && cursor < CURSOR;
+        if cursor != CURSOR && !at_start && !is_older {
+            return Err(format!("the cursor is {cursor} and nobody was told; {report:?}"));
+        }
+        return Ok(if at_start { Fate::Told } else { Fate::Harmless });
     }
-
-    fn put_bytes(&mut self, file: usize, bytes: &[u8]) {
-        let path = self.paths[file].clone();
-        self.before.push((path.clone(), fs::read(&path).expect("there")));
-        replace(&path, bytes);
+    match verified {
+        _ if at_start => Ok(Fate::Told),
+        Err(damage) if kind == Harm::FlippedBit && damage.line != line => {
+            Err(format!("line {line} was changed, line {} is named: {damage}", damage.line))
+        }
+        Err(_) => Ok(Fate::OnReading),
+        Ok(_) if read.is_err() => Ok(Fate::OnReading),
+        Ok(_) => Err(format!("nobody noticed; complete: {complete}; {report:?}")),
     }
+}
 
-    /// Lines of a file, each with its newline.
-    fn lines(&self, file: usize) -> Vec<Vec<u8>> {
-        let bytes = fs::read(&self.paths[file]).expect("there");
-        bytes.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(folder).expect("listed").map(|e| e.expect("an entry").path());
+    files.map(|path| (path.clone(), fs::read(path).expect("read"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_done_to_a_file_of_the_store_is_noticed_or_does_no_harm() {
+    let stores = Stores::make().await;
+    let seeds = seeds("damage");
+    let mut fates = BTreeMap::<(String, Fate), usize>::new();
+    let mut count = 0;
+    for seed in &seeds {
+        let mut dice = Dice(*seed);
+        let wanted = times(150, 2_500);
+        let mut done = 0;
+        while done < wanted {
+            // A log that a kill left may lack the index's newest part, which knows of a tail that is cut off.
+            let store = if dice.roll(3) == 0 { "killed" } else { "closed" };
+            let files = stores.files(store);
+            let (file, kind) = (dice.pick(&files), dice.pick(&HARMS));
+            let is_segment = file.starts_with("log");
+            let store = if is_segment { "closed" } else { store };
+            let work = tempfile::tempdir().expect("a folder");
+            copy(&stores.dir.path().join(store), work.path());
+            let Some(line) = harm(&stores, kind, &file, &work.path().join(&file), &mut dice) else { continue };
+            done += 1;
+            let told = format!("seed {seed}, {kind:?} of {} ({store}), line {line}", file.display());
+            match judge(&stores, kind, &file, line, work.path()) {
+                Ok(fate) => *fates.entry((kind_of(&file), fate)).or_default() += 1,
+                Err(why) => panic!("{told}: {why}"),
+            }
+            reopens(&stores, &file, work.path()).unwrap_or_else(|why| panic!("{told}: {why}"));
+        }
+        count += done;
     }
+    eprintln!("damage: {count} files harmed, 0 unnoticed: {fates:?}");
+    for wanted in ["log", "index", "cursors.json", "key", "lock", "ballast"] {
+        assert!(fates.keys().any(|(kind, _)| kind == wanted), "no {wanted} was harmed: {fates:?}");
+    }
+}
 
-    /// The line after `index` lines of a file: there, or at the beginning of the next.
-    fn named(&self, file: usize, index: usize, lines: usize) -> Named {
-        match index < lines {
-            true => Named { file: self.paths[file].clone(), line: index as u64 + 1 },
-            false => Named { file: self.paths[file + 1].clone(), line: 1 },
+fn kind_of(file: &Path) -> String {
+    file.iter().next().expect("a name").to_string_lossy().into_owned()
+}
+
+/// What was told once is mended: the next start has nothing to say but what a person must mend. Only for what is not the
+/// log itself.
+fn reopens(stores: &Stores, file: &Path, root: &Path) -> Result<(), String> {
+    if file.starts_with("log") {
+        return Ok(());
+    }
+    let (log, report) = FileLog::open(root, small()).map_err(|e| format!("at the second start: {e}"))?;
+    let mendable = report.cut.is_some() || !matches!(report.index, IndexOutcome::Ready);
+    if mendable {
+        return Err(format!("it was not mended at the first start: {report:?}"));
+    }
+    let room = fs::metadata(root.join("ballast")).map_or(0, |m| m.len());
+    if room < small().ballast_bytes || log.trouble().is_some() {
+        return Err(format!("{room} bytes of ballast are there; {:?}", log.trouble()));
+    }
+    let read = log.read(Position(0), stores.records.len()).map_err(|e| e.to_string())?;
+    if read != stores.records {
+        return Err("records are missing at the second start".to_owned());
+    }
+    log.close();
+    Ok(())
+}
+
+/// Two files of the log with each other's names, and one in another's place.
+#[tokio::test]
+async fn swapped_segments_are_refused() {
+    let stores = Stores::make().await;
+    let files: Vec<_> = stores.files("closed").into_iter().filter(|file| file.starts_with("log")).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for (one, two) in files.iter().flat_map(|one| files.iter().map(move |two| (one, two))).filter(|(a, b)| a < b) {
+        for both in [true, false] {
+            let work = tempfile::tempdir().expect("a folder");
+            copy(&stores.dir.path().join("closed"), work.path());
+            let (of_one, of_two) = (stores.file("closed", one), stores.file("closed", two));
+            fs::remove_file(work.path().join(two)).expect("removed");
+            fs::copy(&of_one, work.path().join(two)).expect("copied");
+            if both {
+                fs::remove_file(work.path().join(one)).expect("removed");
+                fs::copy(&of_two, work.path().join(one)).expect("copied");
+            }
+            let error = FileLog::open(work.path(), small()).expect_err("it is not that file");
+            assert!(matches!(error, OpenError::Damage(_)), "{one:?} and {two:?}, both: {both}: {error}");
+            verify(work.path()).expect_err("it is not that file");
         }
     }
+}
 
-    /// Does it at a place that the dice choose, and says where it has to be noticed.
-    pub fn harm(&mut self, harm: Harm, dice: &mut Dice) -> Named {
-        // The end of the last file is another matter: a write may be going on there, and what is cut there is gone.
-        let last = self.paths.len() - 1;
-        let file = match harm {
-            Harm::CutInside | Harm::CutBetween | Harm::FileGone => dice.below(last),
-            _ => dice.below(last + 1),
-        };
-        let mut lines = self.lines(file);
-        let count = lines.len();
-        let spare = usize::from(file == last);
-        let at = dice.below(count - spare - 1);
-        match harm {
-            Harm::Byte => {
-                let byte = dice.below(lines[at].len());
-                lines[at][byte] = lines[at][byte].wrapping_add(1 + u8::try_from(dice.below(255)).expect("a byte"));
-                self.put(file, &lines);
-                self.named(file, at, count)
-            }
-            Harm::Removed => {
-                lines.remove(at);
-                self.put(file, &lines);
-                self.named(file, at, lines.len())
-            }
-            Harm::Swapped => {
-                let other = at + 1 + dice.below(count - at - 1);
-                lines.swap(at, other);
-                self.put(file, &lines);
-                self.named(file, at, count)
-            }
-            Harm::Inserted => {
-                let from = dice.below(self.paths.len());
-                let foreign = self.lines(from);
-                let mut nth = dice.below(foreign.len());
-                if from == file && nth == at {
-                    nth = (nth + 1) % foreign.len();
-                }
-                lines.insert(at, foreign[nth].clone());
-                self.put(file, &lines);
-                self.named(file, at, count + 1)
-            }
-            Harm::Repeated => {
-                lines.insert(at, lines[at].clone());
-                self.put(file, &lines);
-                self.named(file, at + 1, count + 1)
-            }
-            Harm::Forged => {
-                let before = Line::cut(lines[at].strip_suffix(b"\n").expect("a newline")).expect("a line");
-                let event = encode(&{
-                    let mut wire = decode(before.event).expect("a record");
-                    (wire.subject, wire.prev_of, wire.body) = (None, None, Event::Stopped);
-                    wire
-                });
-                let mut forged = Vec::new();
-                write_line(&mut forged, self.written.log, before.seq + 1, before.hash, &event.expect("canonical"));
-                lines.insert(at + 1, forged);
-                self.put(file, &lines);
-                self.named(file, at + 2, count + 1)
-            }
-            Harm::CutInside => {
-                let kept = 1 + dice.below(lines[at].len() - 1);
-                lines[at].truncate(kept);
-                lines.truncate(at + 1);
-                self.put(file, &lines);
-                self.named(file, at, count)
-            }
-            Harm::CutBetween => {
-                lines.truncate(at + 1);
-                self.put(file, &lines);
-                self.named(file, at + 1, at + 1)
-            }
-            Harm::FileGone => {
-                self.before.push((self.paths[file].clone(), lines.concat()));
-                fs::remove_file(&self.paths[file]).expect("removed");
-                Named { file: self.paths[file + 1].clone(), line: 1 }
-            }
-            Harm::Rechained => self.rechain(file, at, None),
-            Harm::Resigned => self.rechain(file, at, Some(SigningKey::from_bytes(&[0x66; 32]))),
-        }
-    }
-
-    /// Changes the first record from there on that a careful forger would: one that is not a checkpoint, before the last
-    /// checkpoint. Chains everything after it anew, the subjects' own chains too, and signs the checkpoints with `key`.
-    /// Says where the first checkpoint after it stands, which cannot be right.
-    pub fn rechain(&mut self, file: usize, at: usize, key: Option<SigningKey>) -> Named {
-        let mut tree = Tree::default();
-        for path in &self.paths[..file] {
-            for line in fs::read(path).expect("there").split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                tree.push(&Line::cut(line).expect("a line").hash.0);
-            }
-        }
-        let signer = key.map(|key| Signer::new(self.written.log, key));
-        let mut heads: std::collections::HashMap<Subject, (Hash, Hash)> = std::collections::HashMap::new();
-        let mut prev: Option<Hash> = None;
-        let mut named = None;
-        for nth in file..self.paths.len() {
-            let mut out = Vec::new();
-            for (index, bytes) in self.lines(nth).iter().enumerate() {
-                let line = Line::cut(bytes.strip_suffix(b"\n").expect("a newline")).expect("a line");
-                if nth == file && index < at {
-                    out.extend_from_slice(bytes);
-                    tree.push(&line.hash.0);
-                    continue;
-                }
-                let mut wire = decode(line.event).expect("a record");
-                let is_checkpoint = matches!(wire.body, Event::Checkpoint { .. });
-                if prev.is_none() && !is_checkpoint && line.seq > 0 {
-                    wire.at = wire.at.checked_add(jiff::SignedDuration::from_secs(1)).expect("a time");
-                    prev = Some(line.prev);
-                }
-                let Some(before) = prev else {
-                    out.extend_from_slice(bytes);
-                    tree.push(&line.hash.0);
-                    continue;
-                };
-                if let (Some(signer), Event::Checkpoint { note, .. }) = (&signer, &mut wire.body) {
-                    *note = signer.sign(&tree).expect("a name");
-                }
-                if let (Some(subject), Some(prev_of)) = (&wire.subject, &mut wire.prev_of)
-                    && let Some((old, new)) = heads.get(subject)
-                    && *prev_of == old.to_string()
-                {
-                    *prev_of = new.to_string();
-                }
-                let hash = write_line(&mut out, self.written.log, line.seq, before, &encode(&wire).expect("canonical"));
-                if let Some(subject) = wire.subject {
-                    heads.insert(subject, (line.hash, hash));
-                }
-                tree.push(&hash.0);
-                prev = Some(hash);
-                if is_checkpoint && named.is_none() {
-                    named = Some(Named { file: self.paths[nth].clone(), line: index as u64 + 1 });
-                }
-            }
-            self.put_bytes(nth, &out);
-        }
-        named.expect("a history ends with a checkpoint")
+/// A closed segment that is exchanged while the log is open: whoever reads gets an error, never another record.
+#[tokio::test]
+async fn a_segment_exchanged_under_a_running_log_is_noticed_on_reading() {
+    let stores = Stores::make().await;
+    let files: Vec<_> = stores.files("closed").into_iter().filter(|file| file.starts_with("log")).collect();
+    let work = tempfile::tempdir().expect("a folder");
+    copy(&stores.dir.path().join("closed"), work.path());
+    let (log, _) = FileLog::open(work.path(), small()).expect("it opens");
+    let first = work.path().join(&files[0]);
+    let good = fs::read(&first).expect("read");
+    let lines: Vec<&[u8]> = good.split_inclusive(|b| *b == b'\n').collect();
+    let other = fs::read(stores.file("closed", &files[1])).expect("read");
+    let swaps: [(&str, Vec<u8>); 4] = [
+        ("another segment", other),
+        ("a line removed", [&lines[..3], &lines[4..]].concat().concat()),
+        ("two lines swapped", [&lines[..3], &[lines[4], lines[3]], &lines[5..]].concat().concat()),
+        ("cut at a line", lines[..lines.len() - 2].concat()),
+    ];
+    for (what, bytes) in swaps {
+        fs::remove_file(&first).expect("removed");
+        fs::write(&first, bytes).expect("written");
+        let answer = log.read(Position(0), usize::MAX);
+        assert!(answer.is_err(), "{what}: {:?}", answer.map(|read| read.len()));
+        fs::remove_file(&first).expect("removed");
+        fs::write(&first, &good).expect("written");
+        assert_eq!(log.read(Position(0), stores.records.len()).expect("read"), stores.records, "{what}");
     }
 }

@@ -9,6 +9,8 @@ mod cli;
 mod conformance;
 mod crash;
 mod damage;
+mod filling;
+mod forger;
 mod full;
 mod harm;
 #[path = "../support/history.rs"]
@@ -16,9 +18,14 @@ mod history;
 mod samples;
 mod signed;
 mod tamper;
+mod points;
+mod power;
+mod torture;
 mod world;
+mod worst;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sternway::store::SharedLog;
@@ -56,8 +63,12 @@ async fn the_log_in_files_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_with_any_one_fault_does_not_conform() {
     assert_eq!(failures(&broken::Fault::None).await, [], "the wrapper itself must not fail");
+    let mut able_to_fail = BTreeSet::new();
     for fault in broken::FAULTS {
         let found = failures(&fault).await;
         assert!(!found.is_empty(), "{fault:?} was not found by any case");
+        able_to_fail.extend(found.into_iter().map(|(name, _)| name));
     }
+    let idle: Vec<_> = conformance::names().into_iter().filter(|name| !able_to_fail.contains(name)).collect();
+    assert!(idle.is_empty(), "no fault makes these cases fail: {idle:?}");
 }

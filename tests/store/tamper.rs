@@ -15,7 +15,7 @@ use sternway::store::files::{IndexOutcome, OpenError};
 use sternway::store::note::Verifier;
 use sternway::store::verify::{verify, verify_paths};
 
-use super::harm::{Dice, Files, HARMS, Harm};
+use super::forger::{Dice, Files, HARMS, Harm};
 use super::history;
 use super::world::Folder;
 

@@ -1,14 +1,18 @@
 //! How a request ends when nobody decides, or somebody takes it back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sternway::agent::sim::Behaviour;
 use sternway::clock::Clock;
-use sternway::domain::event::Outcome;
+use sternway::domain::event::{Event, Outcome};
 use sternway::domain::run::StepState;
 use sternway::store::Log;
 
-use crate::cast::{asking, at_step, done, last_word, orders, outcome, over, question, refusals, stands, undone, waits};
+use crate::cast::{
+    asking, at_step, done, log_of, orders, outcome, over, question, refusals, stands, thread_of, undone, waits,
+};
+use crate::faulty_log::FaultyLog;
 use crate::night::{AMAL, BEN, CARLA, CARLA_ON_SLACK, Night, at_rest};
 
 const ROLLBACK: &str = "/rollback image api";
@@ -70,6 +74,29 @@ fn a_question_expires_also_while_the_bot_is_down() {
         bot.run_until(run.id, over).await
     });
     assert_eq!(*outcome(&run), Outcome::Expired);
+    stands(&night, "1.1");
+}
+
+/// The disk fails right after the claim, and the bot is started again late: what was asked for then is not done hours later, when nobody expects it any more.
+#[test]
+fn a_claim_that_is_found_after_a_long_down_time_lets_go_and_does_nothing() {
+    let night = Night::after_a_bad_deploy();
+    let disk = FaultyLog::breaking_at(log_of(&night), |event| matches!(event, Event::Passed { .. }));
+    let log = Arc::clone(&disk) as _;
+    night.live_with(
+        log,
+        |hands| hands,
+        async |bot| {
+            bot.say(AMAL, ROLLBACK).await;
+            bot.until("the claim stands and no more", |_| disk.is_broken()).await;
+        },
+    );
+    let run = night.log_newest();
+    assert!(night.log.run(run).unwrap().unwrap().holds_claim());
+    night.run(async { night.clock.sleep(Duration::from_mins(46)).await });
+    let run = night.live(async |bot| bot.run_until(run, over).await);
+    assert!(matches!(outcome(&run), Outcome::Refused { why, .. } if why.contains("too old")), "{:?}", run.status);
+    assert_eq!(orders(&night, run.id), 0);
     stands(&night, "1.1");
 }
 

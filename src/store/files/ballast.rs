@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,9 +26,10 @@ impl Ballast {
         Self { disk, file, bytes }
     }
 
-    /// Whether it is there in full size.
+    /// Whether it is there in full size and occupies it: one that was copied may be all holes.
     pub(crate) fn is_there(&self) -> bool {
-        self.bytes == 0 || fs::metadata(&self.file).is_ok_and(|m| m.len() >= self.bytes)
+        let occupies = |m: fs::Metadata| m.len() >= self.bytes && m.blocks().saturating_mul(512) >= self.bytes;
+        self.bytes == 0 || fs::metadata(&self.file).is_ok_and(occupies)
     }
 
     /// Makes it if it is not there, and says whether there is room to write besides it.

@@ -1,13 +1,20 @@
 //! How far each surface was told. A file of its own beside the index: the index may be thrown away at any
 //! start, and then a team must not be told its whole history again.
+//!
+//! It says which log it is about and carries a sum over its content: a changed digit would skip or repeat messages, and
+//! nothing else would notice. An older copy of it cannot be told from the newest; messages then come twice.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
 use super::super::ReadError;
+use super::super::line::LogId;
 use super::disk::replace;
 use crate::domain::ids::Position;
 
@@ -15,21 +22,39 @@ use crate::domain::ids::Position;
 #[derive(Debug)]
 pub(crate) struct Cursors {
     file: PathBuf,
-    known: Mutex<BTreeMap<String, Position>>,
+    log: LogId,
+    known: Mutex<Told>,
+}
+
+type Told = BTreeMap<String, Position>;
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnDisk {
+    log: String,
+    sum: String,
+    told: Told,
 }
 
 impl Cursors {
-    /// Reads the file. When it is there and unreadable, the cursors begin anew and the reason is given back.
-    pub(crate) fn open(file: PathBuf) -> (Self, Option<String>) {
-        let (known, lost) = match fs::read(&file) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(known) => (known, None),
-                Err(error) => (BTreeMap::new(), Some(format!("{}: {error}", file.display()))),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), None),
-            Err(error) => (BTreeMap::new(), Some(format!("{}: {error}", file.display()))),
+    /// Reads the file of the log that ends at `head`. What is lost, wrong or beyond the end of the log is told.
+    pub(crate) fn open(file: PathBuf, log: LogId, head: Position, warnings: &mut Vec<String>) -> Self {
+        let known = match read(&file, log) {
+            Ok(Some(mut known)) => {
+                for (surface, position) in known.iter_mut().filter(|(_, position)| **position > head) {
+                    warnings.push(format!(
+                        "{surface} was told up to record {position}, but the log ends at {head}: it is told from there on"
+                    ));
+                    *position = head;
+                }
+                known
+            }
+            Ok(None) if head == Position(0) => begin(&file, log),
+            Ok(None) => lost(&format!("{} is missing", file.display()), warnings),
+            Err(why) => lost(&format!("{}: {why}", file.display()), warnings),
         };
-        (Self { file, known: Mutex::new(known) }, lost)
+        Self { file, log, known: Mutex::new(known) }
     }
 
     /// How far that surface was told; 0 when it never was.
@@ -42,14 +67,57 @@ impl Cursors {
         let mut known = self.known();
         let mut next = known.clone();
         next.insert(surface.to_owned(), position);
-        let error = |e: &dyn std::fmt::Display| ReadError(format!("{}: {e}", self.file.display()));
-        let text = serde_json::to_vec(&next).map_err(|e| error(&e))?;
-        replace(&self.file, &text).map_err(|e| error(&e))?;
+        write(&self.file, self.log, &next).map_err(|e| ReadError(format!("{}: {e}", self.file.display())))?;
         *known = next;
         Ok(())
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Position>> {
+    fn known(&self) -> MutexGuard<'_, Told> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The file of a new log: from then on a missing one is noticed.
+fn begin(file: &Path, log: LogId) -> Told {
+    let told = Told::new();
+    if let Err(error) = write(file, log, &told) {
+        tracing::warn!(file = %file.display(), %error, "the cursors could not be written yet");
+    }
+    told
+}
+
+fn lost(why: &str, warnings: &mut Vec<String>) -> Told {
+    warnings.push(format!(
+        "how far each surface was told is lost ({why}); messages may be posted again unless the cursors are set"
+    ));
+    Told::new()
+}
+
+fn read(file: &Path, log: LogId) -> Result<Option<Told>, String> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let found: OnDisk = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+    if found.log != log.to_string() {
+        return Err(format!("it belongs to log {}", found.log));
+    }
+    match sum(log, &found.told).map_err(|e| e.to_string())? == found.sum {
+        true => Ok(Some(found.told)),
+        false => Err("its content is not what was written into it".to_owned()),
+    }
+}
+
+fn write(file: &Path, log: LogId, told: &Told) -> io::Result<()> {
+    let content = OnDisk { log: log.to_string(), sum: sum(log, told)?, told: told.clone() };
+    replace(file, &serde_json::to_vec(&content)?)
+}
+
+fn sum(log: LogId, told: &Told) -> serde_json::Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(b"sternway-cursors-v1\0");
+    hasher.update(log.0);
+    hasher.update(serde_json::to_vec(told)?);
+    Ok(hex::encode(hasher.finalize()))
 }

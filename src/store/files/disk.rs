@@ -99,8 +99,9 @@ impl SegmentFile for HostSegment {
 }
 
 fn occupy(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+    // Not emptied first: what it occupies already is kept, holes in it are filled.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match rustix::io::retry_on_intr(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)) {
         Ok(()) => {}
         // Some file systems cannot promise room; written zeros are the next best.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::super::admit::subject_head;
 use super::super::chain::Chain;
-use super::super::line::LogId;
+use super::super::line::{Line, LogId};
 use super::super::projections::{Refusal, project};
 use super::super::reader::Segment;
 use super::super::record::{self, into_record};
@@ -147,11 +147,39 @@ fn in_memory(truth: Truth<'_>, why: String) -> Result<Prepared, Damage> {
 /// Keeps the newest index that was found wrong; older ones would fill the disk.
 fn set_aside(layout: &Layout) -> std::io::Result<PathBuf> {
     let aside = layout.index_aside();
-    if aside.exists() {
-        fs::remove_dir_all(&aside)?;
+    // Whatever stands there: an index that was found to be a file was set aside as one.
+    match fs::symlink_metadata(&aside) {
+        Ok(old) if old.is_dir() => fs::remove_dir_all(&aside)?,
+        Ok(_) => fs::remove_file(&aside)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     fs::rename(layout.index(), &aside)?;
     Ok(aside)
+}
+
+/// Takes the next record in; the inner error says why it cannot stand there.
+pub(crate) fn take_in(
+    index: &mut Overlay<'_>,
+    line: &Line<'_>,
+    place: Location,
+) -> Result<Result<(), String>, ReadError> {
+    let wire = match record::decode(line.event) {
+        Ok(wire) => wire,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let prev_of = wire.prev_of.clone();
+    let record = into_record(wire, Position(line.seq), line.hash);
+    if let Some(subject) = &record.subject
+        && prev_of != Some(subject_head(index, subject)?.to_string())
+    {
+        return Ok(Err("it does not follow its subject's record before".to_owned()));
+    }
+    match project(index, &record, place) {
+        Ok(()) => Ok(Ok(())),
+        Err(Refusal::Append(error)) => Ok(Err(error.to_string())),
+        Err(Refusal::Index(error)) => Err(error),
+    }
 }
 
 /// Why records could not be taken into an index.
@@ -189,23 +217,9 @@ pub(crate) fn replay(truth: Truth<'_>, after: Option<Head>, table: &mut dyn Tabl
             }
             return Ok(());
         }
-        let wire = record::decode(line.event).map_err(|e| e.to_string())?;
-        let prev_of = wire.prev_of.clone();
-        let record = into_record(wire, position, line.hash);
         let mut overlay = Overlay::resume(&*table, std::mem::take(&mut pending));
-        let result = (|| {
-            if let Some(subject) = &record.subject
-                && prev_of != Some(subject_head(&overlay, subject)?.to_string())
-            {
-                return Ok(Err("it does not follow its subject's record before".to_owned()));
-            }
-            let place = Location { segment: here.segment.first, offset: here.raw.offset };
-            match project(&mut overlay, &record, place) {
-                Ok(()) => Ok(Ok(())),
-                Err(Refusal::Append(error)) => Ok(Err(error.to_string())),
-                Err(Refusal::Index(error)) => Err(error),
-            }
-        })();
+        let place = Location { segment: here.segment.first, offset: here.raw.offset };
+        let result = take_in(&mut overlay, &line, place);
         pending = overlay.into_changes();
         match result {
             Ok(fits) => fits?,

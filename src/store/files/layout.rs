@@ -12,8 +12,8 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -21,7 +21,10 @@ use rustix::fs::FlockOperation;
 
 use super::super::reader::segment_name;
 use super::super::verify::SEGMENTS;
-use super::disk::replace;
+use super::disk::{replace, sync_folder_of};
+
+/// Bytes of the lock file: the process's id, blanks, a newline.
+const LOCK_WIDTH: usize = 20;
 
 /// Paths in a store's folder.
 #[derive(Debug, Clone)]
@@ -61,10 +64,18 @@ impl Layout {
         self.root.join("cursors.json")
     }
 
-    /// Makes the folders, closed to others.
+    /// Makes the folders, closed to others, their names durable: what is acknowledged in them must not go with
+    /// them when the power does.
     pub(crate) fn make(&self) -> io::Result<()> {
-        for folder in [self.root.clone(), self.segments()] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let segments = self.segments();
+        let is_new = !segments.is_dir();
+        let there = segments.ancestors().find(|folder| folder.is_dir()).map(Path::to_path_buf);
+        for folder in [&self.root, &segments] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        if is_new {
+            let made = segments.ancestors().take_while(|folder| Some(*folder) != there.as_deref());
+            made.filter(|folder| !folder.as_os_str().is_empty()).try_for_each(sync_folder_of)?;
         }
         fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))
     }
@@ -72,20 +83,23 @@ impl Layout {
     /// Holds the folder for this process, or says which process does.
     pub(crate) fn lock(&self) -> Result<Lock, LockError> {
         let path = self.root.join("lock");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                file.take(20).read_to_string(&mut holder)?;
-                return Err(LockError::Held(holder.trim().to_owned()));
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // The folder of the segments is held as well: somebody may remove the file and make it again.
+        let folder = File::open(self.segments())?;
+        for held in [&file, &folder] {
+            match rustix::fs::flock(held, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut holder = Vec::new();
+                    (&file).take(LOCK_WIDTH as u64).read_to_end(&mut holder)?;
+                    return Err(LockError::Held(String::from_utf8_lossy(&holder).trim().to_owned()));
+                }
+                Err(error) => return Err(LockError::Io(error.into())),
             }
-            Err(error) => return Err(LockError::Io(error.into())),
         }
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Lock { file })
+        // In place, and only told: a disk that is full or fails must not keep the store from opening.
+        let _ = file.write_all_at(format!("{:<w$}\n", std::process::id(), w = LOCK_WIDTH - 1).as_bytes(), 0);
+        Ok(Lock { file, folder })
     }
 
     /// The signing key: read, or made when there is none and `make` says so.
@@ -119,13 +133,16 @@ pub(crate) fn public_hex(key: &SigningKey) -> String {
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
+    folder: File,
 }
 
 impl Drop for Lock {
     /// Said outright: a child process being started at this moment has a copy of the handle, and closing ours
     /// alone would leave the folder held until that copy is gone.
     fn drop(&mut self) {
-        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        for held in [&self.folder, &self.file] {
+            let _ = rustix::fs::flock(held, FlockOperation::Unlock);
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 mod ballast;
 mod cursors;
 pub mod disk;
+#[cfg(test)]
+mod histories;
 mod index;
 mod layout;
 mod open;
@@ -33,7 +35,7 @@ use super::line::LogId;
 use super::reader::{Lines, Raw};
 use super::table::{Location, Table};
 use super::verify::{Damage, Verified, verify};
-use super::{AppendError, Draft, Head, Log, ReadError, Record, queries, record};
+use super::{AppendError, Draft, Hash, Head, Log, ReadError, Record, queries, record};
 use crate::domain::event::Subject;
 use crate::domain::ids::{ApprovalId, Position, RunId};
 use crate::domain::names::{ServiceName, Target};
@@ -74,6 +76,10 @@ struct Shared {
     /// When the write that is going on began.
     busy_since: Mutex<Option<Instant>>,
     last: watch::Sender<Position>,
+    /// Set once somebody closes it: the writer ends when its queue is empty.
+    closing: AtomicBool,
+    /// With a checkpoint at the end.
+    sealed: AtomicBool,
     cursors: Cursors,
     lock: Mutex<Option<Lock>>,
 }
@@ -102,7 +108,7 @@ impl State {
 /// To the writer.
 enum Request {
     Append { expected: Option<Position>, batch: Vec<Draft>, reply: oneshot::Sender<Result<Vec<Record>, AppendError>> },
-    Close { sealed: bool },
+    Close,
 }
 
 impl FileLog {
@@ -129,9 +135,12 @@ impl FileLog {
     fn end(&self, sealed: bool) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(ended) = ended else { return };
-        if self.requests.send(Request::Close { sealed }).is_ok() {
-            let _ = ended.recv_timeout(CLOSE_LIMIT);
-        }
+        self.shared.sealed.store(sealed, Ordering::Release);
+        self.shared.closing.store(true, Ordering::Release);
+        // Wakes a writer that has nothing to do. One whose queue is full is at work and looks by itself: waiting for
+        // room in the queue would wait for a disk that may never answer.
+        let _ = self.requests.try_send(Request::Close);
+        let _ = ended.recv_timeout(CLOSE_LIMIT);
     }
 
     /// Proves the whole log, from its first record. Reads every segment: minutes for a very long one. Run it
@@ -143,32 +152,41 @@ impl FileLog {
         verify(&self.shared.layout.root)
     }
 
+    /// Reads on from `near`, a position and where it stands. Line follows line: a segment that was swapped or cut since
+    /// it was written is noticed, not read as if it were another.
     fn records_from(
         &self,
-        place: Location,
+        near: (Position, Location),
         from: Position,
         to: Position,
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
         let mut found = Vec::new();
-        let mut place = place;
+        let (Position(mut expected), mut place) = near;
+        let mut before: Option<Hash> = None;
         loop {
             let mut next = None;
             let file = self.shared.layout.segment(place.segment);
             let unread = |e: std::io::Error| ReadError(format!("{}: {e}", file.display()));
             let mut lines = Lines::open_at(&file, place.offset).map_err(unread)?;
             while let Some(raw) = lines.next().map_err(unread)? {
-                let cut = super::line::Line::cut(raw.bytes).ok_or_else(|| self.bad_line(place))?;
-                if cut.seq > to.0 || found.len() == limit {
+                if expected > to.0 || found.len() == limit {
                     return Ok(found);
                 }
-                next = Some(cut.seq + 1);
+                let cut = super::line::Line::cut(raw.bytes).ok_or_else(|| self.bad_line(place))?;
+                if cut.seq != expected || before.is_some_and(|hash| cut.prev != hash) {
+                    return Err(self.bad_line(place));
+                }
+                before = Some(cut.hash);
+                expected += 1;
+                next = Some(expected);
                 if cut.seq >= from.0 {
                     found.push(self.record(raw, place)?);
                 }
             }
             match next {
                 Some(next) if next <= to.0 && found.len() < limit => place = Location { segment: next, offset: 0 },
+                None if expected <= to.0 && found.len() < limit => return Err(self.bad_line(place)),
                 _ => return Ok(found),
             }
         }
@@ -219,6 +237,12 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts another index in place and gives back the one that stood there. Dropping that closes it, which may take
+    /// seconds; nobody who asks a question waits for it.
+    fn replace_index(&self, index: Index) -> Index {
+        std::mem::replace(&mut self.state_mut().index, index)
+    }
+
     fn stalled(&self) -> Option<String> {
         let since = (*self.busy_since())?;
         let waited = since.elapsed();
@@ -229,11 +253,21 @@ impl Shared {
     fn refusal(&self, cause: &str) -> AppendError {
         AppendError::CannotWrite(format!("nothing is done; {cause} (store {})", self.layout.root.display()))
     }
+
+    /// The same when what was written could not be taken back either: a restart may find it.
+    fn refusal_until_restart(&self, cause: &str) -> AppendError {
+        self.refusal(&format!(
+            "{cause}. It may have reached the disk all the same: if Sternway is started anew before the disk is well, it may be found and go on then; look at /runs list after a restart, before you ask again"
+        ))
+    }
 }
 
 #[async_trait::async_trait]
 impl Log for FileLog {
     async fn append(&self, expected: Option<Position>, batch: Vec<Draft>) -> Result<Vec<Record>, AppendError> {
+        if self.shared.closing.load(Ordering::Acquire) {
+            return Err(self.shared.refusal("the log is closed"));
+        }
         if let Some(stalled) = self.shared.stalled() {
             return Err(self.shared.refusal(&stalled));
         }
@@ -263,14 +297,14 @@ impl Log for FileLog {
             }
             (state.head.position, queries::seek(state.table()?, from)?)
         };
-        self.records_from(near.1, from, to, limit)
+        self.records_from(near, from, to, limit)
     }
 
     fn thread(&self, subject: &Subject) -> Result<Vec<Record>, ReadError> {
         let places = queries::thread(self.shared.state().table()?, subject)?;
         let mut found = Vec::with_capacity(places.len());
         for (position, place) in places {
-            found.extend(self.records_from(place, position, position, 1)?);
+            found.extend(self.records_from((position, place), position, position, 1)?);
         }
         Ok(found)
     }

@@ -201,15 +201,9 @@ pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, Ope
     let sled = SledOptions { folder: layout.index(), cache: options.index_cache, limit: options.index_limit };
     let truth = Truth { log: proven.log, segments: &segments, head: proven.head };
     let Prepared { table, outcome } = prepare(&layout, &sled, truth)?;
-    let (cursors, cursors_lost) = Cursors::open(layout.cursors());
-
     let (signer, unsigned) = signer(&layout, &proven);
     let mut warnings = Vec::from_iter(unsigned);
-    warnings.extend(cursors_lost.map(|why| {
-        format!(
-            "how far each surface was told is lost ({why}); messages may be posted again unless the cursors are set"
-        )
-    }));
+    let cursors = Cursors::open(layout.cursors(), proven.log, proven.head.position, &mut warnings);
     let shared = Arc::new(Shared {
         log: proven.log,
         layout,
@@ -219,6 +213,8 @@ pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, Ope
         trouble: Mutex::new(None),
         busy_since: Mutex::new(None),
         last: watch::Sender::new(proven.head.position),
+        closing: AtomicBool::new(false),
+        sealed: AtomicBool::new(false),
         cursors,
         lock: Mutex::new(Some(lock)),
     });

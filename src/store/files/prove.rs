@@ -34,6 +34,20 @@ pub(super) struct Proven {
 }
 
 pub(super) fn prove(segments: &[Segment]) -> Result<Proven, Damage> {
+    proven(segments).map_err(|damage| by_line(segments, damage))
+}
+
+/// A seam that does not fit says that one of two files was changed; reading all of them says which, and where. Takes its
+/// time, but nothing is served after it.
+fn by_line(segments: &[Segment], coarse: Damage) -> Damage {
+    match walk(segments, Chain::from_genesis(), |_, _, _| Ok(())) {
+        Err(exact) if exact.file == coarse.file => Damage { line: exact.line, ..coarse },
+        Err(exact) => exact,
+        Ok(_) => coarse,
+    }
+}
+
+fn proven(segments: &[Segment]) -> Result<Proven, Damage> {
     let (Some(first), Some(newest)) = (segments.first(), segments.last()) else {
         return Err(Damage::of_file(Path::new("log"), "there is no segment"));
     };

@@ -202,7 +202,7 @@ fn remove_half_snapshots(folder: &Path) -> io::Result<()> {
 fn wait_until_closed(folder: &Path) -> io::Result<()> {
     match fs::File::open(folder.join("db")) {
         Ok(file) => {
-            flock(&file, FlockOperation::LockExclusive)?;
+            rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
             Ok(flock(&file, FlockOperation::Unlock)?)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

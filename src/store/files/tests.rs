@@ -4,102 +4,20 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::record::decode;
 use super::super::table::{MemoryTable, Order, Table};
 use super::super::verify::segments_of;
 use super::super::{About, Draft, Log};
+use super::histories::{Dice, next, one};
 use super::index::{Truth, replay};
 use super::{FileLog, IndexOutcome, OpenOptions};
 use crate::clock::ManualClock;
-use crate::domain::event::{Event, Outcome, Subject};
-use crate::domain::ids::{ApprovalId, Position, RunId};
-use crate::domain::plan::{StepOutput, WayOut};
-use crate::domain::run::{StepState, name_of};
-use crate::store::line::Line;
+use crate::domain::event::{Event, Subject};
+use crate::domain::ids::{Position, RunId};
+use crate::domain::run::name_of;
 
-const GOLDEN: &str = include_str!("../../../tests/golden/records.jsonl");
-
-/// Numbers that look random and are the same each time (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % sides as u64).expect("less than sides")
-    }
-}
-
-fn golden(kind: &str) -> Vec<Event> {
-    let events = GOLDEN.lines().map(|line| {
-        let cut = Line::cut(line.as_bytes()).expect("a line");
-        decode(cut.event).expect("a record").body
-    });
-    events.filter(|event| name_of(event) == kind).collect()
-}
-
-fn one(kind: &str) -> Event {
-    golden(kind).pop().expect("there is a golden line")
-}
-
-/// Something that may come next; much of it cannot, and is refused.
-fn next(dice: &mut Dice, n: usize, log: &FileLog) -> Draft {
-    let head = log.head().position;
-    let Event::Planned { plan, hash, notes } = one("planned") else { panic!("it is a plan") };
-    // Few steps: a history of this length shall reach ends.
-    let mut plan = plan;
-    plan.steps.truncate(2);
-    let hash = plan.hash().unwrap_or(hash);
-    let target = plan.target.clone();
-    let open = log.open_runs().expect("answered");
-    let holder = open.iter().find(|run| run.holds_claim());
-    let run = match (dice.roll(10), holder, open.is_empty()) {
-        (0, ..) | (_, None, true) => RunId(Position(1 + dice.roll(usize::try_from(head.0).expect("small") + 1) as u64)),
-        (1..=7, Some(holder), _) => holder.id,
-        _ => open[open.len() - 1 - dice.roll(open.len().min(2))].id,
-    };
-    let done = holder.map_or(0, |h| h.steps.iter().filter(|s| matches!(s, StepState::Done { .. })).count());
-    let step = if dice.roll(4) == 0 { dice.roll(2) } else { done };
-    let releases = ["release_seen", "release_proven", "release_left", "release_back"];
-    let event = match dice.roll(26) {
-        0 if open.len() < 4 => {
-            let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else {
-                panic!("it is one")
-            };
-            invocation.event = format!("e{n}");
-            let event = Event::Invoked { invocation, actor, command, target, dry_run };
-            return Draft { about: About::NewRun, at: Timestamp::UNIX_EPOCH, event };
-        }
-        1 => {
-            let event = one(releases[dice.roll(4)]);
-            let key = "shop@local/api".to_owned();
-            return Draft { about: About::Subject(Subject::Releases(key)), at: Timestamp::UNIX_EPOCH, event };
-        }
-        2 => return Draft { about: About::Log, at: Timestamp::UNIX_EPOCH, event: one("refused") },
-        3 => Event::Planned { plan, hash, notes },
-        4 => one("approval_asked"),
-        5 => Event::Granted { approval: ApprovalId(head) },
-        6 | 7 => Event::RunClaimed { target, plan_hash: hash, approval: None },
-        8 | 9 => Event::Passed { plan_hash: hash },
-        12 | 13 => Event::StepDone { step, output: StepOutput::Nothing },
-        14 => Event::StepFailed { step, why: "x".to_owned() },
-        15 if dice.roll(2) == 0 => Event::UndoBegun { why: "x".to_owned() },
-        16 | 23 => [Event::UndoIntent { step }, Event::UndoDone { step }][dice.roll(2)].clone(),
-        17 if dice.roll(3) == 0 => [one("stuck"), Event::Resumed][dice.roll(2)].clone(),
-        10 | 11 | 15 | 17 | 20 | 21 => Event::StepIntent { step },
-        18 | 22 => Event::Resolved { way: [WayOut::Retry, WayOut::Undo, WayOut::Accept][dice.roll(3)], by: run },
-        _ => Event::Ended {
-            outcome: [
-                Outcome::Done,
-                Outcome::Undone { why: "x".to_owned() },
-                Outcome::Accepted { observed: "x".to_owned() },
-            ][dice.roll(3)]
-            .clone(),
-        },
-    };
-    Draft { about: About::Subject(Subject::Run(run)), at: Timestamp::UNIX_EPOCH, event }
+fn next_of(dice: &mut Dice, n: usize, log: &FileLog) -> Draft {
+    let state = log.shared.state();
+    next(dice, n, state.head.position, state.table().expect("ready"))
 }
 
 fn options() -> OpenOptions {
@@ -132,7 +50,7 @@ async fn the_stored_index_is_the_fold_of_the_log_at_every_prefix() {
     let mut dice = Dice(1);
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
     for n in 0..1000 {
-        let draft = next(&mut dice, n, &log);
+        let draft = next_of(&mut dice, n, &log);
         let kind = name_of(&draft.event);
         if log.append(None, vec![draft]).await.is_ok() {
             *kinds.entry(kind).or_default() += 1;
@@ -170,7 +88,7 @@ async fn an_index_that_is_behind_is_caught_up_to_the_same() {
     for (from, to) in [(0, 200), (200, 900)] {
         let (log, _) = open();
         for n in from..to {
-            let _ = log.append(None, vec![next(&mut dice, n, &log)]).await;
+            let _ = log.append(None, vec![next_of(&mut dice, n, &log)]).await;
         }
         log.close();
         if from == 0 {
@@ -216,7 +134,7 @@ async fn an_index_that_fails_loses_no_record_and_gives_no_old_answer() {
     let (log, _) = FileLog::open(folder.path(), options()).expect("it opens");
     let mut dice = Dice(3);
     for n in 0..100 {
-        let _ = log.append(None, vec![next(&mut dice, n, &log)]).await;
+        let _ = log.append(None, vec![next_of(&mut dice, n, &log)]).await;
     }
     let mut failing = MemoryTable::default();
     let segments = segments_of(&log.shared.layout.root).expect("listed");

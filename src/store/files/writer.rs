@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -140,10 +141,14 @@ impl Writer {
     /// Until it is closed or nobody can ask any more.
     pub(super) fn run(mut self) {
         loop {
-            let first = match (self.is_well(), self.signatures.due()) {
-                (true, None) => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                (true, Some(due)) => self.queue.recv_timeout(due.saturating_duration_since(Instant::now())),
-                (false, _) => self.queue.recv_timeout(self.next_try.saturating_duration_since(Instant::now())),
+            let first = if self.shared.closing.load(Ordering::Acquire) {
+                self.queue.try_recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                match (self.is_well(), self.signatures.due()) {
+                    (true, None) => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    (true, Some(due)) => self.queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+                    (false, _) => self.queue.recv_timeout(self.next_try.saturating_duration_since(Instant::now())),
+                }
             };
             let first = match first {
                 Ok(request) => request,
@@ -163,9 +168,8 @@ impl Writer {
             while let Some(request) = queued.pop_front() {
                 match request {
                     Request::Append { expected, batch, reply } => group.push(Append { expected, batch, reply }),
-                    Request::Close { sealed } => {
+                    Request::Close => {
                         closing = true;
-                        self.signatures.seal |= sealed;
                         break;
                     }
                 }
@@ -175,14 +179,14 @@ impl Writer {
             }
             self.group(group);
             if closing {
-                self.seal();
                 break;
             }
             if !self.is_well() && Instant::now() >= self.next_try {
                 self.mend();
             }
         }
-        self.shared.state_mut().index = Index::Away("the log is closed".to_owned());
+        self.seal();
+        drop(self.shared.replace_index(Index::Away("the log is closed".to_owned())));
         self.shared.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 
@@ -263,7 +267,7 @@ impl Writer {
         if self.began.is_none() {
             self.began = Some(self.options.clock.now());
         }
-        {
+        let failed = {
             let mut state = self.shared.state_mut();
             state.head = head;
             let applied = match &mut state.index {
@@ -271,10 +275,11 @@ impl Writer {
                 Index::Away(why) => Err(ReadError(why.clone())),
             };
             // It is durable, whatever the index says; until the index can say so too, it says nothing.
-            if let Err(error) = applied {
-                state.index = Index::Away(error.0.clone());
-                self.index_fault = Some(error.0);
-            }
+            applied.err().map(|ReadError(why)| (std::mem::replace(&mut state.index, Index::Away(why.clone())), why))
+        };
+        if let Some((index, why)) = failed {
+            drop(index);
+            self.index_fault = Some(why);
         }
         self.shared.last.send_replace(head.position);
         Ok(answers)

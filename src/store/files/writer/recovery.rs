@@ -3,6 +3,7 @@
 //!
 //! Must never: use a handle or an index that failed, or promise room that is not there.
 
+use std::fs;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -28,10 +29,11 @@ impl Writer {
         self.active = None;
         if !is_full(error) {
             // What may be there of the group goes now, so that a crash does not bring it back.
-            let _ = self.reopen();
+            let taken_back = self.reopen().is_ok();
             self.active = None;
-            self.set_health(Health::Broken(format!("the disk failed: {error}. It is tried again by itself")));
-            return self.refuse(group);
+            let cause = format!("the disk failed: {error}. It is tried again by itself");
+            self.set_health(Health::Broken(cause.clone()));
+            return if taken_back { self.refuse(group) } else { self.refuse_until_restart(group, &cause) };
         }
         self.set_health(Health::Full);
         let (covered, others) = self.covered(group);
@@ -53,14 +55,13 @@ impl Writer {
                 self.refuse(others);
             }
             Err(why) => {
+                let taken_back = self.reopen().is_ok();
                 self.active = None;
-                let _ = self.reopen();
-                self.active = None;
-                self.set_health(Health::Broken(format!(
-                    "the disk is full: {why}. Free some room; it goes on by itself then"
-                )));
-                self.refuse(covered);
-                self.refuse(others);
+                let cause = format!("the disk is full: {why}. Free some room; it goes on by itself then");
+                self.set_health(Health::Broken(cause.clone()));
+                for group in [covered, others] {
+                    if taken_back { self.refuse(group) } else { self.refuse_until_restart(group, &cause) }
+                }
             }
         }
     }
@@ -69,6 +70,7 @@ impl Writer {
     pub(super) fn reopen(&mut self) -> Result<(), String> {
         self.active = None;
         let head = self.shared.state().head;
+        self.drop_next_segment(head.position.0 + 1)?;
         let path = self.shared.layout.segment(self.place.segment);
         let file = self.options.disk.append_to(&path, self.place.offset).map_err(|e| e.to_string())?;
         if self.place.offset > 0 {
@@ -84,6 +86,25 @@ impl Writer {
         }
         self.active = Some(file);
         Ok(())
+    }
+
+    /// A change of segment that failed half-way may have left the next one, with nothing acknowledged in it. It goes
+    /// before anything else is written: behind it the log would not go on where it says.
+    fn drop_next_segment(&self, first: u64) -> Result<(), String> {
+        let path = self.shared.layout.segment(first);
+        if first == self.place.segment {
+            return Ok(());
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_until_restart(&self, group: Vec<Append>, cause: &str) {
+        for append in group {
+            let _ = append.reply.send(Err(self.shared.refusal_until_restart(cause)));
+        }
     }
 
     /// Tries to be well again.
@@ -115,11 +136,8 @@ impl Writer {
     /// Brings the index back: opened and caught up, built anew, or in memory when the disk takes neither.
     pub(super) fn mend_index(&mut self, why: &str) {
         tracing::error!(why, "the index failed and is opened again");
-        let head = {
-            let mut state = self.shared.state_mut();
-            state.index = Index::Away(why.to_owned());
-            state.head
-        };
+        drop(self.shared.replace_index(Index::Away(why.to_owned())));
+        let head = self.shared.state().head;
         let prepared =
             segments_in(&self.shared.layout.segments()).map_err(|e| e.to_string()).and_then(|mut segments| {
                 segments.retain(|s| s.first <= self.place.segment);
@@ -128,7 +146,7 @@ impl Writer {
             });
         match prepared {
             Ok(prepared) => {
-                self.shared.state_mut().index = Index::Ready(prepared.table);
+                drop(self.shared.replace_index(Index::Ready(prepared.table)));
                 self.index_in_memory = matches!(prepared.outcome, IndexOutcome::InMemory { .. });
                 match prepared.outcome {
                     IndexOutcome::Rebuilt { why, .. } => {

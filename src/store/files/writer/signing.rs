@@ -4,6 +4,7 @@
 //! Must never: sign while the disk is full or failing (what room there is belongs to the records), or spin when
 //! signing fails.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::super::ReadError;
@@ -72,6 +73,7 @@ impl Writer {
 
     /// The last words before the log is closed.
     pub(super) fn seal(&mut self) {
+        self.signatures.seal = self.shared.sealed.load(Ordering::Acquire);
         if self.signatures.seal && self.is_well() {
             self.sign();
         }

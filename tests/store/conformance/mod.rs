@@ -4,11 +4,8 @@ use std::any::Any;
 use std::pin::Pin;
 
 use sternway::domain::event::{Event, Outcome, Subject};
-use sternway::domain::ids::{ApprovalId, Position, ReleaseId, RunId};
+use sternway::domain::ids::{Position, RunId};
 use sternway::domain::run::Status;
-use sternway::store::checkpoint::{self, Checkpoint, Signer};
-use sternway::store::line::LogId;
-use sternway::store::merkle::Tree;
 use sternway::store::{About, AppendError, Draft, Record, SharedLog};
 
 use super::samples::*;
@@ -18,9 +15,6 @@ pub trait Factory {
     fn fresh(&self) -> (SharedLog, Box<dyn Any>);
 }
 
-type Verdict = Result<(), String>;
-type Case = fn(SharedLog) -> Pin<Box<dyn Future<Output = Verdict> + Send>>;
-
 macro_rules! ensure {
     ($holds:expr, $($told:tt)+) => {
         if !$holds {
@@ -29,10 +23,24 @@ macro_rules! ensure {
     };
 }
 
+mod checkpoints;
+mod questions;
+
+use checkpoints::*;
+use questions::*;
+
+type Verdict = Result<(), String>;
+type Case = fn(SharedLog) -> Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
 macro_rules! cases {
     ($($name:ident),+ $(,)?) => {
         vec![$((stringify!($name), (|log| Box::pin($name(log))) as Case)),+]
     };
+}
+
+/// The names of all cases.
+pub fn names() -> Vec<&'static str> {
+    all().into_iter().map(|(name, _)| name).collect()
 }
 
 /// Runs every case on a log of its own and returns those that failed, with why.
@@ -56,6 +64,9 @@ fn all() -> Vec<(&'static str, Case)> {
         an_empty_batch_changes_nothing,
         who_decided_on_an_old_state_is_refused,
         who_decided_on_this_state_is_taken,
+        who_decided_on_a_state_to_come_is_refused,
+        a_batch_that_is_too_long_is_refused_whole,
+        a_batch_keeps_its_order_and_its_words,
         a_batch_is_whole_or_not_at_all,
         a_platform_event_is_taken_once,
         a_platform_event_is_taken_once_within_a_batch,
@@ -69,6 +80,8 @@ fn all() -> Vec<(&'static str, Case)> {
         an_approval_leads_to_its_run,
         runs_are_listed_newest_first_and_open_ones_oldest_first,
         threads_hold_their_own_records_only,
+        releases_have_threads_too_and_nobody_has_an_empty_one,
+        what_is_not_on_record_is_not_answered,
         releases_are_told_apart_by_service,
         every_service_with_releases_is_named,
         the_epoch_is_that_of_the_newest_start,
@@ -76,6 +89,7 @@ fn all() -> Vec<(&'static str, Case)> {
         many_at_once_are_all_written_once_each,
         one_refusal_leaves_the_others_alone,
         watchers_see_the_last_position,
+        watchers_never_see_less_than_was_returned,
         cursors_are_kept_by_surface,
         the_end_of_a_run_is_followed_by_a_checkpoint_about_everything_before_it,
         a_checkpoint_that_says_something_else_is_refused,
@@ -173,6 +187,53 @@ async fn who_decided_on_an_old_state_is_refused(log: SharedLog) -> Verdict {
 async fn who_decided_on_this_state_is_taken(log: SharedLog) -> Verdict {
     let expected = log.head().position;
     log.append(Some(expected), vec![new_run("e1", "shop")]).await.map_err(|e| e.to_string())?;
+    Ok(())
+}
+
+async fn who_decided_on_a_state_to_come_is_refused(log: SharedLog) -> Verdict {
+    let head = log.head();
+    match log.append(Some(Position(5)), vec![new_run("e1", "shop")]).await {
+        Err(AppendError::Moved(now)) if now == head.position => {}
+        other => return Err(format!("the answer was {other:?}")),
+    }
+    // Looked again and decided again: each of a chain of appends names what the one before returned.
+    let mut expected = head.position;
+    for n in 0..3 {
+        let answer = log.append(Some(expected), vec![new_run(&format!("e{n}"), "shop")]).await;
+        let records = answer.map_err(|e| format!("append {n}: {e}"))?;
+        expected = records.last().ok_or("nothing was written")?.position;
+    }
+    ensure!(log.head().position == Position(3), "the head is {:?}", log.head());
+    Ok(())
+}
+
+async fn a_batch_that_is_too_long_is_refused_whole(log: SharedLog) -> Verdict {
+    let head = log.head();
+    let batch = |count| (0..count).map(|n| draft(About::Log, n, Event::Stopped)).collect::<Vec<_>>();
+    let answer = log.append(None, batch(1001)).await;
+    ensure!(matches!(answer, Err(AppendError::CannotWrite(_))), "the answer has {:?} records", answer.map(|r| r.len()));
+    ensure!(log.head() == head, "a part of it was written");
+    let long = write(&log, batch(1000)).await?;
+    ensure!(long.len() == 1000 && log.head().position == Position(1000), "{} records", long.len());
+    Ok(())
+}
+
+async fn a_batch_keeps_its_order_and_its_words(log: SharedLog) -> Verdict {
+    let batch = vec![
+        draft(About::Log, 7, said("e1")),
+        new_run("e2", "shop"),
+        release_seen("shop", 'a', "1.4"),
+        in_run(RunId(Position(2)), planned("shop")),
+    ];
+    let returned = write(&log, batch.clone()).await?;
+    let read = told(log.read(Position(1), 9))?;
+    for records in [&returned, &read] {
+        ensure!(records.len() == batch.len(), "{} records", records.len());
+        for (record, draft) in records.iter().zip(&batch) {
+            ensure!(record.event == draft.event && record.at == draft.at, "{record:?} was {draft:?}");
+        }
+    }
+    ensure!(read[1].subject == Some(Subject::Run(RunId(Position(2)))), "{:?}", read[1].subject);
     Ok(())
 }
 
@@ -309,89 +370,6 @@ async fn a_target_is_free_when_its_run_has_ended(log: SharedLog) -> Verdict {
     Ok(())
 }
 
-async fn an_approval_leads_to_its_run(log: SharedLog) -> Verdict {
-    let other = begin(&log, "e0", "shop").await?;
-    let run = begin(&log, "e1", "shop").await?;
-    let ask = Event::ApprovalAsked { plan_hash: plan_hash("shop"), needs: needs(), expires: at(900) };
-    let asked = go_on(&log, run, vec![planned("shop"), ask]).await?;
-    let approval = ApprovalId(asked.last().ok_or("nothing was written")?.position);
-    let vote = vec![approved(approval, "shop", "bashir"), Event::Granted { approval }];
-    go_on(&log, run, vote).await?;
-    go_on(&log, run, vec![claimed("shop", Some(approval))]).await?;
-    let found = told(log.run_of_approval(approval))?.ok_or("the approval leads nowhere")?;
-    ensure!(found.id == run && found.claim == Some(log.head().position), "{found:?}");
-    ensure!(told(log.run_of_approval(ApprovalId(other.0)))?.is_none(), "a request is taken for an approval");
-    Ok(())
-}
-
-async fn runs_are_listed_newest_first_and_open_ones_oldest_first(log: SharedLog) -> Verdict {
-    let mut runs = Vec::new();
-    for n in 0..5 {
-        runs.push(begin(&log, &format!("e{n}"), "shop").await?);
-    }
-    let refused = ended(Outcome::Refused { kind: "denied".to_owned(), why: "no".to_owned() });
-    go_on(&log, runs[1], vec![refused]).await?;
-    let ids = |list: Vec<sternway::domain::run::RunState>| list.iter().map(|r| r.id).collect::<Vec<_>>();
-    let newest = ids(told(log.runs(3))?);
-    ensure!(newest == [runs[4], runs[3], runs[2]], "newest: {newest:?}");
-    let open = ids(told(log.open_runs())?);
-    ensure!(open == [runs[0], runs[2], runs[3], runs[4]], "open: {open:?}");
-    ensure!(told(log.runs(99))?.len() == 5, "an ended run is not listed");
-    Ok(())
-}
-
-async fn threads_hold_their_own_records_only(log: SharedLog) -> Verdict {
-    let one = begin(&log, "e1", "shop").await?;
-    let two = begin(&log, "e2", "blog").await?;
-    let mut wanted = told(log.read(one.0, 1))?;
-    wanted.extend(go_on(&log, one, vec![planned("shop")]).await?);
-    go_on(&log, two, vec![planned("blog")]).await?;
-    write(&log, vec![release_seen("shop", 'a', "1")]).await?;
-    wanted.extend(go_on(&log, one, vec![claimed("shop", None)]).await?);
-    let found = told(log.thread(&Subject::Run(one)))?;
-    ensure!(found == wanted, "{found:?}");
-    let other = told(log.thread(&Subject::Run(two)))?.len();
-    ensure!(other == 2, "the other thread has {other} records");
-    Ok(())
-}
-
-async fn releases_are_told_apart_by_service(log: SharedLog) -> Verdict {
-    let seen = write(&log, vec![release_seen("shop", 'a', "1.4")]).await?;
-    let old = ReleaseId(seen.first().ok_or("nothing was written")?.position);
-    let seen = write(&log, vec![release_seen("shop", 'b', "1.5"), release_proven("shop", old)]).await?;
-    let new = ReleaseId(seen.first().ok_or("nothing was written")?.position);
-    write(&log, vec![release_seen("blog", 'c', "9")]).await?;
-    let history = told(log.history(&target("shop"), &service("api")))?;
-    let ids: Vec<_> = history.releases.iter().map(|r| (r.id, r.proven.is_some())).collect();
-    ensure!(ids == [(old, true), (new, false)] && history.current == Some(new), "{history:?}");
-    let none = told(log.history(&target("shop"), &service("web")))?;
-    ensure!(none.releases.is_empty(), "a service without releases has {none:?}");
-    Ok(())
-}
-
-async fn every_service_with_releases_is_named(log: SharedLog) -> Verdict {
-    ensure!(told(log.services())?.is_empty(), "there is one before the first release");
-    write(&log, vec![release_seen("shop", 'a', "1.4"), release_seen("blog", 'c', "9")]).await?;
-    write(&log, vec![release_seen("shop", 'b', "1.5")]).await?;
-    let mut found = told(log.services())?;
-    found.sort();
-    let wanted = [(target("blog"), service("api")), (target("shop"), service("api"))];
-    ensure!(found == wanted, "{found:?}");
-    Ok(())
-}
-
-async fn the_epoch_is_that_of_the_newest_start(log: SharedLog) -> Verdict {
-    ensure!(told(log.epoch())?.is_none(), "there is one before the first start");
-    let start = |epoch| Event::Started { software: "0".into(), files: std::collections::BTreeMap::new(), epoch };
-    write(&log, vec![draft(About::Log, 0, start(1))]).await?;
-    write(&log, vec![draft(About::Log, 0, Event::NewEpoch { epoch: 2, by: "uid:0".into() })]).await?;
-    begin(&log, "e1", "shop").await?;
-    ensure!(told(log.epoch())? == Some(2), "after a new epoch it is {:?}", log.epoch());
-    write(&log, vec![draft(About::Log, 0, start(3))]).await?;
-    ensure!(told(log.epoch())? == Some(3), "after a start it is {:?}", log.epoch());
-    Ok(())
-}
-
 async fn a_number_without_canonical_form_is_refused(log: SharedLog) -> Verdict {
     let run = begin(&log, "e1", "shop").await?;
     let big = Event::Refused { account: account("U"), tried: "x".into(), kind: "denied".into(), why: "y".into() };
@@ -443,85 +421,5 @@ async fn one_refusal_leaves_the_others_alone(log: SharedLog) -> Verdict {
         }
     }
     ensure!(log.head().position == Position(10), "the head is {:?}", log.head());
-    Ok(())
-}
-
-async fn watchers_see_the_last_position(log: SharedLog) -> Verdict {
-    let mut watch = log.watch();
-    ensure!(*watch.borrow_and_update() == log.head().position, "it does not begin at the head");
-    begin(&log, "e1", "shop").await?;
-    ensure!(watch.has_changed().map_err(|e| e.to_string())?, "it did not change");
-    ensure!(*watch.borrow_and_update() == Position(1), "it shows another position");
-    let _ = log.append(Some(Position(0)), vec![new_run("e2", "shop")]).await;
-    ensure!(!watch.has_changed().map_err(|e| e.to_string())?, "it changed for a refusal");
-    Ok(())
-}
-
-async fn cursors_are_kept_by_surface(log: SharedLog) -> Verdict {
-    ensure!(told(log.outbox_cursor("slack"))? == Position(0), "it does not begin at 0");
-    told(log.set_outbox_cursor("slack", Position(3)))?;
-    told(log.set_outbox_cursor("console", Position(5)))?;
-    told(log.set_outbox_cursor("slack", Position(4)))?;
-    let cursors = (told(log.outbox_cursor("slack"))?, told(log.outbox_cursor("console"))?);
-    ensure!(cursors == (Position(4), Position(5)), "they are {cursors:?}");
-    ensure!(log.head().position == Position(0), "a cursor was written into the log");
-    Ok(())
-}
-
-async fn the_end_of_a_run_is_followed_by_a_checkpoint_about_everything_before_it(log: SharedLog) -> Verdict {
-    let refused = ended(Outcome::Refused { kind: "denied".to_owned(), why: "no".to_owned() });
-    let unplanned = begin(&log, "e0", "shop").await?;
-    go_on(&log, unplanned, vec![refused]).await?;
-    let run = begin(&log, "e1", "shop").await?;
-    go_on(&log, run, up_to_claim("shop")).await?;
-    let written = go_on(&log, run, to_the_end("shop")).await?;
-    ensure!(written.iter().all(|r| !is_checkpoint(&r.event)), "somebody was given a record that is not theirs");
-    begin(&log, "e2", "shop").await?;
-
-    let mut tree = Tree::default();
-    let mut found = Vec::new();
-    for record in told(log.read(Position(0), 1000))? {
-        if let Event::Checkpoint { note, ended } = &record.event {
-            let (_, says) = checkpoint::read(note).map_err(|e| e.to_string())?;
-            ensure!(says == Checkpoint::of(&tree), "{says:?} at {}", record.position);
-            found.push((record.position, ended.clone()));
-        }
-        tree.push(&record.hash.0);
-    }
-    let last = written.last().ok_or("nothing was written")?.position;
-    ensure!(found == [(Position(last.0 + 1), vec![run])], "{found:?}");
-    Ok(())
-}
-
-fn is_checkpoint(event: &Event) -> bool {
-    matches!(event, Event::Checkpoint { .. })
-}
-
-async fn a_checkpoint_that_says_something_else_is_refused(log: SharedLog) -> Verdict {
-    let mut tree = Tree::default();
-    for record in told(log.read(Position(0), 10))? {
-        tree.push(&record.hash.0);
-    }
-    let mut longer = tree.clone();
-    longer.push(b"one more");
-    let mut other = Tree::default();
-    other.push(b"another");
-    let id = LogId::parse(&log.log_id()).ok_or("it has no id")?;
-    let signer = Signer::new(id, ed25519_dalek::SigningKey::from_bytes(&[9; 32]));
-    for wrong in [Tree::default(), longer, other] {
-        let note = signer.sign(&wrong).ok_or("a name")?;
-        let event = Event::Checkpoint { note, ended: Vec::new() };
-        let answer = log.append(None, vec![draft(About::Log, 0, event)]).await;
-        ensure!(matches!(answer, Err(AppendError::CannotFollow(_))), "{} records: {answer:?}", wrong.size());
-    }
-    let event = Event::Checkpoint { note: "anything".to_owned(), ended: Vec::new() };
-    let answer = log.append(None, vec![draft(About::Log, 0, event)]).await;
-    ensure!(matches!(answer, Err(AppendError::CannotFollow(_))), "no note at all: {answer:?}");
-    Ok(())
-}
-
-async fn room_can_be_reserved_and_nothing_is_wrong(log: SharedLog) -> Verdict {
-    log.reserve(20).map_err(|e| e.to_string())?;
-    ensure!(log.trouble().is_none(), "trouble: {:?}", log.trouble());
     Ok(())
 }
