@@ -15,11 +15,11 @@ mod full;
 mod harm;
 #[path = "../support/history.rs"]
 mod history;
+mod points;
+mod power;
 mod samples;
 mod signed;
 mod tamper;
-mod points;
-mod power;
 mod torture;
 mod world;
 mod worst;
