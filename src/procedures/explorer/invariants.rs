@@ -8,6 +8,7 @@ use super::world::{Kind, Version, World};
 use crate::domain::actor::{Actor, Surface};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::run::{RunState, Status, StepState};
+use crate::procedures::decide::UNCERTAIN_MAX;
 
 /// Seconds within which a request acts that nobody has to agree to, at most.
 const SOON_S: i64 = 2_700;
@@ -31,12 +32,14 @@ pub(super) fn of_record(real: &Real, world: &World, slot: usize, event: u32) -> 
                 (now.outside, begin.outside),
                 (now.hours, begin.hours),
             ];
-            causes.iter().all(|(n, b)| n == b).then(|| "it turns back though nothing failed".into())
+            let given_up = u32::from(begin.lost - now.lost) > UNCERTAIN_MAX;
+            (!given_up && causes.iter().all(|(n, b)| n == b)).then(|| "it turns back though nothing failed".into())
         }
         Event::Stuck { .. } => {
             let (now, begin) = (world.luck, real.setting.luck);
             let one_way = real.setting.one_way && now.step_fails != begin.step_fails;
-            let cause = one_way || now.undo_fails != begin.undo_fails || now.outside != begin.outside;
+            let given_up = u32::from(begin.lost - now.lost) > UNCERTAIN_MAX;
+            let cause = one_way || given_up || now.undo_fails != begin.undo_fails || now.outside != begin.outside;
             (!cause).then(|| "a person is called though nothing that had to be taken back failed".into())
         }
         Event::Ended { outcome: Outcome::Done } if !run.leads_out() => {

@@ -1,13 +1,14 @@
 //! Everything that can happen next in a world.
 
 use super::agents::{self, Arrived, Going};
-use super::cast::{WAYS, Who, id_of};
+use super::cast::{WAYS, Who};
 use super::invariants;
 use super::leave_out::Outer;
 use super::real::{Do, Real, is_claim};
 use super::world::{Draft, Ear, Kind, Luck, Message, Mind, RUNS, Slot, Token, Version, Wish, World};
 use crate::domain::event::Event;
-use crate::domain::ids::RunId;
+use crate::domain::ids::{Position, RunId};
+use crate::domain::plan::WayOut;
 use crate::domain::run::Status;
 
 /// How an order went.
@@ -147,15 +148,19 @@ fn asked(real: &mut Real, world: &World, out: &mut Vec<Step>) {
         let wish = if free == 0 { Wish::New } else { Wish::Other };
         out.push(ask(real, next, free, wish, 0, Did::Asked(free)));
     }
-    if !real.setting.ways_are_asked || world.luck.ways == 0 {
+    if !real.setting.ways_are_asked {
         return;
     }
     for of in 0..free {
         let state = real.run(world.slots[of].run);
         if matches!(state.status, Status::Stuck { .. }) && state.way.is_none() {
             for way in 0..WAYS.len() as u8 {
+                let accepts = WAYS[usize::from(way)] == WayOut::Accept;
+                if world.luck.ways == 0 && !accepts {
+                    continue;
+                }
                 let mut next = *world;
-                next.luck.ways -= 1;
+                next.luck.ways -= u8::from(!accepts);
                 out.push(ask(real, next, free, Wish::Way(of as u8, way), 0, Did::AskedWay(free, of, way)));
             }
         }
@@ -191,13 +196,13 @@ fn people(real: &mut Real, world: &World, slot: usize, out: &mut Vec<Step>) {
     let state = real.run(run);
     if matches!(state.status, Status::Stuck { .. }) && state.way.is_none() && !real.setting.ways_are_asked {
         for (number, way) in (0..).zip(WAYS) {
-            let accepts = way == crate::domain::plan::WayOut::Accept;
+            let accepts = way == WayOut::Accept;
             if world.luck.ways == 0 && !accepts {
                 continue;
             }
             let mut next = *world;
             next.luck.ways -= u8::from(!accepts);
-            let event = real.keep_event(Event::Resolved { way, by: RunId(crate::domain::ids::Position(99)) });
+            let event = real.keep_event(Event::Resolved { way, by: RunId(Position(99)) });
             push(real, next, slot, event, Did::Way(slot, number), out);
         }
     }
@@ -299,7 +304,7 @@ fn task(real: &mut Real, world: &World, slot: usize, out: &mut Vec<Step>) {
         }
         Do::Send { step, undo } => send(real, world, slot, step, undo, out),
         Do::Look { step, undo } => {
-            let accepting = real.run(run).way == Some(crate::domain::plan::WayOut::Accept);
+            let accepting = real.run(run).way == Some(WayOut::Accept);
             let token = next_token(real, &mut next, slot);
             let step_is_undo = undo && !accepting;
             let Some(message) = real.message(run, slot, step, step_is_undo, token) else {
@@ -418,7 +423,13 @@ fn write(real: &mut Real, world: &mut World, slot: usize, event: u32) -> Result<
     if recorded.takes {
         world.holder = Some(slot as u8);
     }
-    debug_assert_eq!(real.run(recorded.run).id, id_of(slot));
+    // A request that led nobody out, or did, makes room for the next one.
+    while let Some(last) = world.used().checked_sub(1).map(|last| &mut world.slots[last])
+        && matches!(last.wish, Wish::Way(..))
+        && real.run(last.run).ended()
+    {
+        *last = Slot::default();
+    }
     Ok(())
 }
 

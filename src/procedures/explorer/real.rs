@@ -17,6 +17,7 @@ use crate::domain::trouble::{Trouble, TroubleKind};
 use crate::gate::votes;
 use crate::procedures::decide::{Heard, Knows, Next, decide};
 use crate::procedures::request::{self, AtStart, Made, Sees, Turn};
+use crate::store::AppendError;
 use crate::store::projections::{Refusal, runs};
 
 /// What a request's task does next.
@@ -163,6 +164,7 @@ impl Real {
                 let (lets_go, takes) = (taken.lets_go.is_some(), taken.takes.is_some());
                 Ok(Recorded { run: self.keep_run(taken.run), lets_go, takes })
             }
+            Err(Refusal::Append(AppendError::CannotFollow(refused))) => Err(refused.why),
             Err(Refusal::Append(why)) => Err(why.to_string()),
             Err(Refusal::Index(why)) => Err(why.to_string()),
         };
@@ -205,7 +207,9 @@ impl Real {
     /// What the task of the request in this slot does next: the real `turn`, and the real `decide` once it drives.
     pub(super) fn next(&mut self, world: &World, slot: usize) -> Do {
         let Slot { run, mind, again, wish, .. } = world.slots[slot];
-        let holder = world.holder.filter(|h| usize::from(*h) != slot).map_or(0, |h| world.slots[usize::from(h)].run);
+        // Whoever has seen that the stack is free does not look again before the claim.
+        let seen = world.holder.filter(|h| usize::from(*h) != slot && mind.draft != Draft::Claiming);
+        let holder = seen.map_or(0, |h| world.slots[usize::from(h)].run);
         let stuck = match wish {
             Wish::Way(of, _) => world.slots[usize::from(of)].run,
             Wish::New | Wish::Other => 0,

@@ -10,7 +10,6 @@ use super::real::Real;
 use super::story;
 use super::world::World;
 use crate::domain::event::Outcome;
-use crate::domain::run::Status;
 
 /// What a walk came to.
 pub(super) struct Walk {
@@ -140,7 +139,10 @@ fn no_way_home(edges: &[u32], from: &[u32], mut home: Vec<bool>) -> Option<u32> 
             }
         }
         if !more {
-            return home.iter().position(|h| !h).and_then(|s| u32::try_from(s).ok());
+            // Best one in which nothing at all can happen any more.
+            let lost = |s: &usize| !home[*s];
+            let still = (0..home.len()).filter(lost).find(|s| from[*s] == from[*s + 1]);
+            return still.or_else(|| (0..home.len()).find(lost)).and_then(|s| u32::try_from(s).ok());
         }
     }
 }
@@ -180,11 +182,6 @@ fn told(setting: Setting, parents: &[(u32, u16)], mut state: u32, last: Option<u
         let step = moves::all(&mut real, &world).swap_remove(usize::from(nth));
         story.extend(story::sentence(&real, &step));
         world = step.world;
-    }
-    let stands =
-        world.slots.iter().take(world.used()).filter(|s| matches!(real.run(s.run).status, Status::Stuck { .. }));
-    for slot in stands {
-        story.push(format!("{} is stuck.", real.run(slot.run).id));
     }
     story.push(format!("WRONG: {why}."));
     story
