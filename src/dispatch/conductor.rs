@@ -80,6 +80,7 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
         use tracing::Instrument;
         let span = tracing::info_span!("run", run.id = %run);
         let seen = advance(&core, run, invocation.as_ref()).instrument(span).await;
+        super::intake::show_plan(&core, run, invocation.as_ref()).await;
         core.release(run);
         // Something may have come between the last look and the release, such as the last vote. When nothing has, the
         // run stopped for another reason, such as a log that cannot be written, and the next tick tries again.
@@ -95,7 +96,7 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
 }
 
 /// The words that a run began with.
-fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
+pub(super) fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
     match core.log.read(id.0, 1).ok()?.pop()?.event {
         Event::Invoked { invocation, .. } => Some(invocation),
         _ => None,
@@ -199,7 +200,10 @@ async fn plan(core: &Arc<Core>, run: &RunState) -> Result<(), Stop> {
     if !run.dry_run && !matches!(request.spec.action, Action::Builtin(_)) {
         wait_for_stack(core, run, &request).await?;
     }
-    let (plan, notes) = prepare(core, run, &request).await?;
+    let (plan, notes) = {
+        let _turn = core.turn_at_planning().await?;
+        prepare(core, run, &request).await?
+    };
     let hash =
         plan.hash().map_err(|e| Trouble::new(TroubleKind::Internal, format!("the plan cannot be hashed: {e}")))?;
     let mut rule = approval_rule(core, &request);
