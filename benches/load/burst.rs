@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sternway::agent::sim::Behaviour;
-use sternway::clock::Clock;
 
 use super::crowd::{Class, Heard, Speaker, converse, speak, usual_words};
 use super::figures::nth;

@@ -29,7 +29,7 @@ use std::time::Duration;
 use sternway::clock::{Clock, SystemClock};
 use sternway::domain::event::Subject;
 use sternway::store::files::{FileLog, OpenOptions};
-use sternway::store::{Log, Record, SharedLog};
+use sternway::store::{Record, SharedLog};
 
 use crowd::Voice;
 use town::{Open, Town, person, stack, until};

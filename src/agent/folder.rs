@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,8 +113,9 @@ impl Room {
 pub struct Folder {
     root: PathBuf,
     _held: fs::File,
-    /// Looks run beside swaps and may write the same file: one at a time, as both use one name for what is unfinished.
-    writing: Mutex<()>,
+    /// Looks run beside swaps and may write the same file: each gives what is unfinished a name of its own, so that no
+    /// stack's run waits for the disk's answer to another one's.
+    written: AtomicU64,
 }
 
 impl Folder {
@@ -144,7 +145,7 @@ impl Folder {
                 problem(root, Doing::Open, &e.into(), NEXT_ACCESS)
             }
         })?;
-        let folder = Self { root: root.to_owned(), _held: held, writing: Mutex::default() };
+        let folder = Self { root: root.to_owned(), _held: held, written: AtomicU64::default() };
         folder.sweep().map_err(failed)?;
         Ok(folder)
     }
@@ -178,10 +179,10 @@ impl Folder {
     /// When any part of that failed: then the old content may or may not stand.
     pub fn write<T: Serialize>(&self, room: Room, name: &str, value: &T) -> Result<(), FolderError> {
         let path = self.path(room, name);
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = serde_json::to_vec(value)
             .map_err(|e| problem(&path, Doing::Write, &io::Error::other(e.to_string()), NEXT_ACCESS))?;
-        replace(&path, &bytes).map_err(|e| problem(&path, Doing::Write, &e, NEXT_ACCESS))
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        waiting(|| replace(&path, number, &bytes)).map_err(|e| problem(&path, Doing::Write, &e, NEXT_ACCESS))
     }
 
     /// Removes a file durably; not there is success.
@@ -190,12 +191,11 @@ impl Folder {
     /// When it is still there, or may be after a crash.
     pub fn remove(&self, room: Room, name: &str) -> Result<(), FolderError> {
         let path = self.path(room, name);
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = match fs::remove_file(&path) {
+        let gone = waiting(|| match fs::remove_file(&path) {
             Ok(()) => sync_parent(&path),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
-        };
+        });
         gone.map_err(|e| problem(&path, Doing::Write, &e, NEXT_ACCESS))
     }
 
@@ -251,8 +251,17 @@ fn private_dir(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("writing");
+/// Waits for the disk without keeping a worker of the runtime from its other tasks: runs and answers share two of them.
+fn waiting<T>(work: impl FnOnce() -> T) -> T {
+    let flavour = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    match flavour {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        Ok(_) | Err(_) => work(),
+    }
+}
+
+fn replace(path: &Path, number: u64, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension(format!("{number}.writing"));
     let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +17,7 @@ use crate::chat::{Chat, INTAKE_CAPACITY, Intake, SharedLookup};
 use crate::clock::{Clock, closed};
 use crate::command::Catalogue;
 use crate::config::Config;
-use crate::dispatch::core::cannot_read;
+use crate::dispatch::core::{PLANS_AT_ONCE, cannot_read};
 use crate::dispatch::{Core, Host, conductor, intake, keeper, lookup, narrator, recorder};
 use crate::domain::event::Event;
 use crate::domain::ids::RunId;
@@ -106,6 +106,7 @@ impl Bot {
             mouths: RwLock::default(),
             tasks: TaskTracker::new(),
             active: Mutex::new(BTreeSet::new()),
+            planning: Semaphore::new(PLANS_AT_ONCE),
             services: Mutex::default(),
             store_folder: parts.store_folder,
         });

@@ -92,6 +92,7 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
         use tracing::Instrument;
         let span = tracing::info_span!("run", run.id = %run);
         let seen = advance(&core, run, invocation.as_ref()).instrument(span).await;
+        super::intake::show_plan(&core, run, invocation.as_ref()).await;
         core.release(run);
         // Something may have come between the last look and the release, such as the last vote. When nothing has, the
         // run stopped for another reason, such as a log that cannot be written, and the next tick tries again.
@@ -107,7 +108,7 @@ pub fn go_on(core: &Arc<Core>, run: RunId, invocation: Option<Invocation>) {
 }
 
 /// The words that a run began with.
-fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
+pub(super) fn asked_in(core: &Core, id: RunId) -> Option<Invocation> {
     match core.log.read(id.0, 1).ok()?.pop()?.event {
         Event::Invoked { invocation, .. } => Some(invocation),
         _ => None,
@@ -300,6 +301,8 @@ fn approval_rule(core: &Core, request: &Request) -> Option<ApprovalRule> {
 async fn make(core: &Core, run: &RunState) -> Made {
     let made = async {
         let request = understand(core, run)?;
+        // Whoever holds the stack does not stand behind those who only ask.
+        let _turn = if run.holds_claim() { None } else { Some(core.turn_at_planning().await?) };
         let (plan, notes) = prepare(core, run, &request).await?;
         Ok(Made::Plan { plan: Box::new(plan), notes, rule: approval_rule(core, &request) })
     };

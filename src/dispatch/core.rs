@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::agent::{Act, ContainerFacts, Inspect};
@@ -30,6 +30,12 @@ use crate::store::{About, AppendError, Draft, Record, SharedLog};
 /// Tries of a decision that others' writes keep overtaking. Each try is a read and a compare-and-set; 200 in a row
 /// means something is wrong.
 pub const DECIDE_TRIES: usize = 200;
+
+/// Plans made at the same time; more requests wait for their turn.
+pub const PLANS_AT_ONCE: usize = 16;
+
+/// How long a request waits for its turn to be planned: nobody stands in front of an answer for longer.
+const TURN_WAIT: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// How long a notice waits for room in an outbox.
 const NOTICE_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
@@ -69,6 +75,9 @@ pub struct Core {
     pub tasks: TaskTracker,
     /// Runs that a task takes care of at this moment.
     pub active: Mutex<BTreeSet<RunId>>,
+    /// Turns at planning. Each plan looks at the engine a dozen times, and a thousand at once would take its connections and
+    /// our file handles.
+    pub planning: Semaphore,
     /// Services seen last, for completion.
     pub services: Mutex<BTreeMap<StackName, Vec<ServiceName>>>,
     /// Folder of the log's segments, when it is on disk.
@@ -113,6 +122,20 @@ impl Core {
             pin: service.pin.as_ref().map(|p| (p.file.clone(), p.key.clone())),
             pin_shared_with: sharing.into_iter().cloned().collect(),
             repositories: service.repositories.iter().map(|r| r.as_str().to_owned()).collect(),
+        }
+    }
+
+    /// A turn at planning. Under a claim nobody waits for one: there is one run to a stack.
+    ///
+    /// # Errors
+    /// When too many want one.
+    pub async fn turn_at_planning(&self) -> Result<SemaphorePermit<'_>, Trouble> {
+        match tokio::time::timeout(TURN_WAIT, self.planning.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => {
+                let why = "too many plans are being made at this moment. Nothing was done.";
+                Err(Trouble::new(TroubleKind::Busy, why).say("Say it again."))
+            }
         }
     }
 

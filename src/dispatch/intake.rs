@@ -152,9 +152,6 @@ async fn begin(
                 core.answer(invocation, en::accepted(run, &request.command.to_string())).await;
             }
             conductor::go_on(core, run, Some(invocation.clone()));
-            if dry_run {
-                answer_with_plan(core, invocation, run, request);
-            }
             Ok(())
         }
         Err(AppendError::Duplicate(position)) => {
@@ -168,34 +165,19 @@ async fn begin(
     }
 }
 
-/// Shows a dry run's plan to whoever asked, once it is there. A refusal is answered by the conductor.
-fn answer_with_plan(core: &Arc<Core>, invocation: &Invocation, run: RunId, request: &Request) {
-    let wet = Request { dry_run: false, policy: request.spec.clone(), ..request.clone() }.line();
-    let core = Arc::clone(core);
-    let invocation = invocation.clone();
-    let tasks = core.tasks.clone();
-    tasks.spawn(async move {
-        let mut moved = core.log.watch();
-        let mut closing = core.closing.clone();
-        loop {
-            match core.log.run(run) {
-                Ok(Some(state)) if state.ended() => {
-                    if state.plan.is_some() {
-                        let card = en::run_card(&state, core.clock.now(), None).button("Do it", wet.clone());
-                        core.answer(&invocation, card).await;
-                    }
-                    return;
-                }
-                // An index that cannot be read is built anew; the answer is still owed.
-                Ok(Some(_)) | Err(_) => {}
-                Ok(None) => return,
-            }
-            tokio::select! {
-                _ = moved.changed() => {}
-                () = closed(&mut closing) => return,
-            }
-        }
-    });
+/// Shows a dry run's plan to whoever asked. One that was refused was answered with why.
+pub async fn show_plan(core: &Core, run: RunId, invocation: Option<&Invocation>) {
+    let Ok(Some(state)) = core.log.run(run) else { return };
+    if !(state.dry_run && state.ended() && state.plan.is_some()) {
+        return;
+    }
+    let Some(invocation) = invocation.cloned().or_else(|| conductor::asked_in(core, run)) else { return };
+    let mut card = en::run_card(&state, core.clock.now(), None);
+    if let Ok(request) = conductor::understand(core, &state) {
+        let wet = Request { dry_run: false, policy: request.spec.clone(), ..request };
+        card = card.button("Do it", wet.line());
+    }
+    core.answer(&invocation, card).await;
 }
 
 /// Which stack on which host: said outright (`api@shop`), or bound to the place.

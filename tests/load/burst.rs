@@ -10,18 +10,19 @@ use sternway::store::SharedLog;
 use sternway::store::files::{FileLog, OpenOptions};
 use sternway::store::verify::verify;
 
-use crate::crowd::{Class, Heard, Speaker, speak, usual_words};
+use crate::crowd::{Class, Heard, Speaker, converse, speak, usual_words};
 use crate::town::{PATIENCE, Town, person, stranger};
 
 const PEOPLE: usize = 200;
 /// Of these, so many are known to nobody.
 const STRANGERS: usize = 20;
-const EACH: usize = 10;
+/// Said one after the other, each when the one before was answered; then so many at once.
+const CONVERSED: usize = 4;
+const AT_ONCE: usize = 6;
 const STACKS: usize = 10;
 
-/// Tasks of the bot that may be there at once: judgments, planned runs and what is always there. Without an end to
-/// planning at once there would be one for each request.
-const TASKS_MAX: usize = 150;
+/// Tasks of the bot that may be there at once: one for each that waits for its answer, and what is always there.
+const TASKS_MAX: usize = 300;
 
 /// What all of it may take in memory beyond what was there before, in MB: a few records of each waiting thing, and what an
 /// allocator keeps. Two thousand plans at once would be more.
@@ -68,8 +69,13 @@ async fn burst() {
     let crowd = (0..PEOPLE).map(|n| {
         let name = if n < PEOPLE - STRANGERS { person(n) } else { stranger(n - (PEOPLE - STRANGERS)) };
         let speaker = Speaker { socket: town.socket(), name, session: format!("burst-{n}") };
-        let words: Vec<String> = (0..EACH).map(|nth| usual_words(n, nth, STACKS)).collect();
-        tokio::spawn(async move { speak(&speaker, &words, PATIENCE).await.0 })
+        let words: Vec<String> = (0..CONVERSED + AT_ONCE).map(|nth| usual_words(n, nth, STACKS)).collect();
+        tokio::spawn(async move {
+            let mut all = converse(&speaker, &words[..CONVERSED], 0).await;
+            let speaker = Speaker { session: format!("flood-{n}"), ..speaker };
+            all.extend(speak(&speaker, &words[CONVERSED..], PATIENCE).await.0);
+            all
+        })
     });
     let mut all: Vec<Heard> = Vec::new();
     for one in crowd.collect::<Vec<_>>() {
@@ -83,7 +89,7 @@ async fn burst() {
         *classes.entry(heard.first.unwrap().1).or_default() += 1;
     }
     println!("{} said: {classes:?}", all.len());
-    assert_eq!(all.len(), PEOPLE * EACH);
+    assert_eq!(all.len(), PEOPLE * (CONVERSED + AT_ONCE));
     assert!(classes.contains_key(&Class::Done) && classes.contains_key(&Class::Refused), "{classes:?}");
 
     crate::town::until(&clock, "every run ends", || {

@@ -40,12 +40,12 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// How long runs took that were asked for at the same moment on the first `at_once` of so many stacks.
+/// How long runs took that were asked for at the same moment, one on each of so many stacks.
 async fn rolled_back(at_once: usize) -> Vec<SignedDuration> {
     let begin: Timestamp = "2026-11-22T01:00:00Z".parse().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(Still { begin, since: tokio::time::Instant::now() });
     let folder = folder();
-    let town = Town::found(folder.path(), STACKS, at_once, Arc::clone(&clock));
+    let town = Town::found(folder.path(), at_once, at_once, Arc::clone(&clock));
     let memory = Arc::new(MemoryLog::new(begin));
     let log: SharedLog = Arc::clone(&memory) as _;
     let open = town.open(&log, 0).await;
@@ -63,7 +63,7 @@ async fn rolled_back(at_once: usize) -> Vec<SignedDuration> {
     assert!(answers.iter().all(|class| *class == Class::Done), "{answers:?}");
     until(&clock, "every run ends", || log.open_runs().unwrap().is_empty()).await;
 
-    let runs: Vec<RunState> = log.runs(STACKS + 1).unwrap();
+    let runs: Vec<RunState> = log.runs(at_once + 1).unwrap();
     assert_eq!(runs.len(), at_once);
     let took = runs.iter().map(|run| match &run.status {
         Status::Ended { outcome: Outcome::Done, at } => at.duration_since(run.asked),

@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use sternway::clock::{Clock, SystemClock};
 use sternway::domain::event::{Outcome, Subject};
 use sternway::domain::run::Status;
-use sternway::store::SharedLog;
 use sternway::store::files::{FileLog, OpenOptions};
 use sternway::store::verify::verify;
+use sternway::store::{AppendError, SharedLog};
 
 use people::Life;
 use town::Town;
@@ -79,7 +79,16 @@ async fn soak(folder: &Path, long: Duration) -> Result<(), String> {
     life.first_rollback().await;
     let newest = log.runs(1).unwrap().pop().ok_or("nobody rolled anything back")?;
     let thread = log.thread(&Subject::Run(newest.id)).unwrap();
-    let before = replay::fill(log.as_ref(), &thread, EVENTS_BEFORE).await.map_err(|e| e.to_string())?;
+    let before = loop {
+        match replay::fill(log.as_ref(), &thread, EVENTS_BEFORE).await {
+            Ok(records) => break records,
+            // A disk that others keep busy; nothing was written of it.
+            Err(AppendError::CannotWrite(_)) => {
+                town::until(&clock, "the disk answers again", || log.trouble().is_none()).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    };
 
     let core = Arc::clone(open.bot.core());
     let living = life.begin();

@@ -55,7 +55,7 @@ pub(super) fn verdict(samples: &[Vitals]) -> Result<(), String> {
     let measures: [(&str, fn(&Vitals) -> u64, trend::Slack); 5] = [
         ("RssAnon in kB", |v| v.memory, trend::Slack { share: 0.04, more: 3_000.0 }),
         ("file handles", |v| v.handles, trend::Slack { share: 0.10, more: 4.0 }),
-        ("threads", |v| v.threads, trend::Slack { share: 0.0, more: 2.0 }),
+        ("threads", |v| v.threads, trend::Slack { share: 0.10, more: 6.0 }),
         ("tasks", |v| v.tasks, trend::Slack { share: 0.10, more: 8.0 }),
         ("tasks of the bot", |v| v.own_tasks, trend::Slack { share: 0.10, more: 8.0 }),
     ];

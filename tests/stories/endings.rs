@@ -10,7 +10,7 @@ use sternway::domain::run::StepState;
 use sternway::store::Log;
 
 use crate::cast::{
-    asking, at_step, done, log_of, orders, last_word, outcome, over, question, refusals, stands, undone, waits,
+    asking, at_step, done, last_word, log_of, orders, outcome, over, question, refusals, stands, undone, waits,
 };
 use crate::faulty_log::FaultyLog;
 use crate::night::{AMAL, BEN, CARLA, CARLA_ON_SLACK, Night, at_rest};

@@ -95,7 +95,9 @@ fn class_of_card(card: &Card) -> Class {
     match words {
         _ if !trouble => Class::Done,
         w if w.contains("That was too often") => Class::Limited,
-        w if w.contains("has been held by") || w.contains("too much is being written") => Class::Busy,
+        w if ["has been held by", "too much is being written", "too many plans"].iter().any(|b| w.contains(b)) => {
+            Class::Busy
+        }
         _ => Class::Refused,
     }
 }

@@ -82,6 +82,11 @@ pub(super) struct Setting {
     pub(super) left: Left,
 }
 
+/// Whether a plan that has acted since then is over its limit: it is shorter than one move of the clock's hand.
+pub(super) fn time_is_up(since: u8, clock: u8) -> bool {
+    clock > since
+}
+
 /// The time that the clock's hand stands for.
 pub(super) fn time(clock: u8) -> Timestamp {
     Timestamp::from_second(i64::from(clock) * TICK_S).unwrap()

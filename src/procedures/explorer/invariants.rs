@@ -22,7 +22,8 @@ pub(super) fn of_record(real: &Real, world: &World, slot: usize, event: u32) -> 
             if run.cancel.is_some() {
                 return Some("a step is begun after somebody cancelled".into());
             }
-            run.out_of_time(cast::time(world.clock)).then(|| "a step is begun after the plan's time was up".into())
+            let late = run.time_limit().is_some() && cast::time_is_up(world.slots[slot].since, world.clock);
+            late.then(|| "a step is begun after the plan's time was up".into())
         }
         Event::UndoBegun { .. } => {
             let (now, begin) = (world.luck, real.setting.luck);

@@ -405,6 +405,7 @@ fn write(real: &mut Real, world: &mut World, slot: usize, event: u32) -> Result<
     }
     let ended = matches!(kind, Event::Ended { .. });
     let to_be_driven_anew = matches!(kind, Event::Resolved { .. });
+    let begins_to_act = matches!(kind, Event::Passed { .. } | Event::Resumed | Event::Resolved { .. });
     let at = &mut world.slots[slot];
     at.run = recorded.run;
     if by_the_task {
@@ -414,8 +415,11 @@ fn write(real: &mut Real, world: &mut World, slot: usize, event: u32) -> Result<
     if ended || to_be_driven_anew {
         at.mind = Mind::default();
     }
+    if begins_to_act {
+        at.since = world.clock;
+    }
     if ended {
-        (at.misled, at.outdated, at.moved) = (false, false, 0);
+        (at.misled, at.outdated, at.moved, at.since) = (false, false, 0, 0);
     }
     if recorded.lets_go {
         world.holder = None;

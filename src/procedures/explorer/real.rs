@@ -63,7 +63,7 @@ pub(super) struct Real {
     plan_of: HashMap<([Version; SERVICES], Wish, bool, u32), Draft>,
     recorded: HashMap<(u32, u32, u64, u8, Option<u8>), Result<Recorded, String>>,
     turns: HashMap<(u32, Draft, u32, bool, u8, bool, u8, u32), Do>,
-    drives: HashMap<(u32, Ear, u8, u8), Do>,
+    drives: HashMap<(u32, Ear, u8, bool), Do>,
     votes: HashMap<(u32, Who, u8), Option<(u32, Option<u32>)>>,
 }
 
@@ -218,7 +218,7 @@ impl Real {
         // What is driven does not look at the rest, and the other way round.
         let drives = self.run(run).holds_claim() && self.run(run).status != Status::Claimed;
         if drives || matches!(self.run(run).status, Status::Stuck { .. }) {
-            return self.drive(run, mind, world.clock);
+            return self.drive(run, mind, cast::time_is_up(world.slots[slot].since, world.clock));
         }
         let asked = (run, draft, holder, world.no_right, world.clock, again > 0, slot as u8, stuck);
         if let Some(known) = self.turns.get(&asked) {
@@ -277,17 +277,17 @@ impl Real {
         next
     }
 
-    fn drive(&mut self, run: u32, mind: Mind, clock: u8) -> Do {
-        let asked = (run, mind.ear, mind.uncertain, clock);
+    fn drive(&mut self, run: u32, mind: Mind, time_is_up: bool) -> Do {
+        let asked = (run, mind.ear, mind.uncertain, time_is_up);
         if let Some(known) = self.drives.get(&asked) {
             return *known;
         }
-        let next = self.drive_anew(run, mind, clock);
+        let next = self.drive_anew(run, mind, time_is_up);
         self.drives.insert(asked, next);
         next
     }
 
-    fn drive_anew(&mut self, run: u32, mind: Mind, clock: u8) -> Do {
+    fn drive_anew(&mut self, run: u32, mind: Mind, time_is_up: bool) -> Do {
         if crate::gate::pass_again(self.run(run)).is_none() {
             return Do::Rest;
         }
@@ -302,7 +302,7 @@ impl Real {
                 Ear::Stale => Heard::Stale,
             },
             uncertain: u32::from(mind.uncertain),
-            out_of_time: self.run(run).out_of_time(cast::time(clock)),
+            out_of_time: time_is_up && self.run(run).time_limit().is_some(),
         };
         let to_u8 = |step: usize| u8::try_from(step).unwrap();
         match decide(self.run(run), &knows, self.setting.left.rules()) {
@@ -424,7 +424,7 @@ fn plain(mut run: RunState) -> RunState {
         if let Outcome::Accepted { observed } = outcome {
             observed.clear();
         }
-        (run.plan, run.cancel, run.way, run.acting_since) = (None, None, None, None);
+        (run.plan, run.cancel, run.way) = (None, None, None);
         run.steps.clear();
         run.look_first = false;
         if let Some(approval) = &mut run.approval {

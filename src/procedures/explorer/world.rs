@@ -114,6 +114,8 @@ pub(super) struct Slot {
     pub(super) outdated: bool,
     /// Services that somebody else changed since this run heard of them last, a bit each.
     pub(super) moved: u8,
+    /// The clock when its present claim began to act.
+    pub(super) since: u8,
 }
 
 /// How often each mishap may still happen.
