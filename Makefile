@@ -2,6 +2,7 @@
 # make test    every test, on a real Docker engine as well
 # Both set up all they need beyond Rust, make and a C compiler, and remove what they made.
 #
+# make nights-engine   every fault of the engine at every call of a run (the long form of tests/bad_nights.rs)
 # make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
 #
 # PLAY_ONLY=1 make demo    plays the story and ends; so does a demo whose input is not a terminal
@@ -9,7 +10,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test nights-engine engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -30,6 +31,10 @@ demo: rust product
 
 test: rust product
 	@$(ENGINE) run --else-alone -- cargo test --locked --no-fail-fast
+
+# Every fault of the engine at every call of a run, as tests/bad_nights.rs describes; CI has a sample of it. Hours.
+nights-engine: rust product
+	@STERNWAY_NIGHTS=all $(ENGINE) run -- nice cargo test --locked --no-fail-fast --test bad_nights -- --nocapture
 
 # What is told apart by engine, without what is not. The first set is what CI runs on two of the four.
 ON_ENGINE = cargo test --locked --no-fail-fast --test engine --test agent --test next_up
