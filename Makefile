@@ -4,6 +4,7 @@
 #
 # make nights-kills   the bot killed at every point of a rollback, in every form; `make test` has a sample of it
 # make torture   the log: 1,000 kills, a kill and four errors at every file-changing call, 200 power cuts, thousands of damages
+# make nights-engine   every fault of the engine at every call of a run (the long form of tests/bad_nights.rs)
 # make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
 #
 # make soak       half an hour of the whole bot in use: memory, file handles and tasks may not grow
@@ -19,6 +20,7 @@
 .PHONY: help demo test explore mutants engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify image product rust
 .PHONY: help demo test torture engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test nights-engine engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -68,6 +70,10 @@ torture: rust
 	@tests/setup/strace.sh ensure
 	STERNWAY_TORTURE=1 CI=1 cargo test --locked --test store -- --nocapture crash:: points:: power:: harm:: filling::
 	PROPTEST_CASES=10000 cargo test --locked --lib -- store::files::histories
+
+# Every fault of the engine at every call of a run, as tests/bad_nights.rs describes; CI has a sample of it. Hours.
+nights-engine: rust product
+	@STERNWAY_NIGHTS=all $(ENGINE) run -- nice cargo test --locked --no-fail-fast --test bad_nights -- --nocapture
 
 # What is told apart by engine, without what is not. The first set is what CI runs on two of the four.
 ON_ENGINE = cargo test --locked --no-fail-fast --test engine --test agent --test next_up

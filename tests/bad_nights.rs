@@ -50,3 +50,5 @@ mod lab;
 mod lane;
 #[path = "bad_nights/nights.rs"]
 mod nights;
+#[path = "bad_nights/waiting.rs"]
+mod waiting;

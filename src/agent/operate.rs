@@ -314,7 +314,7 @@ impl<E: Engine> HostAgent<E> {
         };
         ActError::Failed(format!(
             "{what}: a foreign hand was at the containers of {}, so nothing more was touched. {}; {}. Make one \
-             container run as {}, or remove both, then type `/runs retry {}`",
+             container run as {}, or remove both and bring the service up as you always do, then type `/runs retry {}`",
             op.service,
             tell("Old", &op.old.id, &seen.old),
             tell("new", op.new.as_deref().unwrap_or_default(), &seen.new),

@@ -112,5 +112,9 @@ async fn a_proxy_is_sent_only_signals_to_reload_by() {
     assert!(matches!(refused, Err(ActError::Refused(_))), "{refused:?}");
     assert_eq!(sim.signals(&proxy), ["HUP"]);
     assert!(matches!(act(&agent, &world.order(claim, 3, signal("gone", "HUP"))).await, Err(ActError::Failed(_))));
+    // One that does not run holds no address, and keeps nobody from going on.
+    world.engine().stop(&proxy, 1).await.unwrap();
+    act(&agent, &world.order(claim, 4, signal("nginx", "HUP"))).await.unwrap();
+    assert_eq!(sim.signals(&proxy), ["HUP"]);
     assert!(world.engine().inspect(&proxy).await.unwrap().is_some());
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use sternway::domain::event::Outcome;
 use sternway::domain::run::{RunState, Status};
 
-use crate::fault::Point;
+use crate::fault::{Fault, Point};
 use crate::lane::{Lane, Side};
 use crate::shop::until;
 
@@ -56,6 +56,9 @@ impl Lane {
                 _ => unreachable!("at rest"),
             };
         }
+        if Fault::OF_ENGINE.contains(&point.fault) {
+            self.tells_who_is_down(point).await;
+        }
         if stuck {
             return verdict;
         }
@@ -65,6 +68,20 @@ impl Lane {
             panic!("{point:?}: told {verdict}, but {differs}\n{}", self.tell(runs));
         }
         verdict
+    }
+
+    /// What an engine that was killed left down (`unless-stopped` stays so) and no run is about is not started by anybody of
+    /// ours; `/status` tells it (decision 15).
+    async fn tells_who_is_down(&self, point: Point) {
+        let mut seat = self.bot.sit().await;
+        for service in ["db", "web"] {
+            let all = self.shop.containers(service).await;
+            if all.iter().all(|c| c["State"]["Status"] == "exited") {
+                let status = seat.say("/status").await.plain();
+                let line = status.lines().find(|l| l.contains(service) && l.contains("stopped"));
+                assert!(line.is_some(), "{point:?}: {service} is down, and nobody is told: {status}");
+            }
+        }
     }
 
     /// One container, of that image, called as it was, that comes back by itself as before, pinned, answering.

@@ -32,8 +32,8 @@ fn told(words: &str) {
 /// What one test tries.
 struct Plan {
     name: &'static str,
-    faults: &'static [Fault],
-    settings: Vec<Setting>,
+    /// Which faults, in which setting.
+    nights: Vec<(Setting, Vec<Fault>)>,
     /// Lanes for each setting in the long form.
     lanes: usize,
     /// What happens there happens to every shop of the engine: one night at a time.
@@ -41,8 +41,17 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(name: &'static str, faults: &'static [Fault], settings: Vec<Setting>) -> Self {
-        Self { name, faults, settings, lanes: 1, alone: false }
+    fn of(name: &'static str, faults: &[Fault], settings: [Setting; 2]) -> Self {
+        Self { name, nights: settings.map(|s| (s, faults.to_vec())).to_vec(), lanes: 1, alone: false }
+    }
+
+    /// Each kind, with the settings in which it is tried.
+    fn kinds(&self) -> BTreeMap<Fault, Vec<Setting>> {
+        let mut kinds: BTreeMap<Fault, Vec<Setting>> = BTreeMap::new();
+        for (setting, faults) in &self.nights {
+            faults.iter().for_each(|fault| kinds.entry(*fault).or_default().push(*setting));
+        }
+        kinds
     }
 }
 
@@ -69,12 +78,25 @@ async fn nights(plan: Plan) {
     }
     let began = Instant::now();
     let long = std::env::var_os(FORM).is_some_and(|form| form == "all");
-    let lab = Arc::new(Lab::open(plan.faults.contains(&Fault::DiskFull)).await);
+    let lab = Arc::new(Lab::open(plan.kinds().contains_key(&Fault::DiskFull)).await);
     let mut lanes = Vec::new();
     let mut points: BTreeMap<Setting, VecDeque<Point>> = BTreeMap::new();
     let mut least = 0;
-    let mut counted = BTreeMap::new();
-    for setting in &plan.settings {
+    let named = named();
+    let calls_of: BTreeMap<Setting, usize> = if long || named.is_some() {
+        BTreeMap::new()
+    } else {
+        // Which calls there are is known from before; a sample needs a shop only for the settings in it.
+        plan.nights.iter().map(|(setting, _)| (*setting, setting.least_calls())).collect()
+    };
+    for point in if calls_of.is_empty() { Vec::new() } else { sample(&plan, &calls_of) } {
+        points.entry(point.setting).or_default().push_back(point);
+        least += 1;
+    }
+    for (setting, faults) in &plan.nights {
+        if !calls_of.is_empty() && !points.contains_key(setting) {
+            continue;
+        }
         let Some(mut lane) = Lane::open(&lab, *setting).await else { return };
         let nothing = Point { setting: *setting, fault: Fault::Nothing, call: 0 };
         // The first run makes what later ones find made; the second is what is counted.
@@ -82,33 +104,23 @@ async fn nights(plan: Plan) {
         let quiet = lane.night(nothing).await;
         let wanted = if setting.target == Target::Good { "done" } else { "undone" };
         assert_eq!(quiet.end, wanted, "an uninterrupted run: {}", quiet.line);
-        told(&format!("{}: {} calls that change something: {}", plan.name, quiet.calls.len(), quiet.line));
-        counted.insert(*setting, quiet.calls.len());
-        least += quiet.calls.len() * plan.faults.len();
+        let calls = quiet.calls.len();
+        told(&format!("{}: {calls} calls that change something: {}", plan.name, quiet.line));
+        assert_eq!(calls, setting.least_calls(), "of an uninterrupted run: {:?}", quiet.calls);
         lanes.push(lane);
-    }
-    if long || named().is_some() {
-        for (setting, calls) in &counted {
-            let nights = plan.faults.iter().flat_map(|f| (1..=*calls).map(move |call| (*f, call)));
-            let wanted = |(fault, call): &(Fault, usize)| match named() {
-                Some(named) => named.contains(&(format!("{fault:?}"), *call)),
-                None => true,
-            };
-            let nights = nights.filter(wanted).map(|(fault, call)| Point { setting: *setting, fault, call });
-            points.insert(*setting, nights.collect());
+        if !calls_of.is_empty() {
+            continue;
         }
-    }
-    if long {
-        let more = plan.settings.iter().flat_map(|s| std::iter::repeat_n(s, plan.lanes - 1));
-        for setting in more {
+        let nights = faults.iter().flat_map(|f| (1..=calls).map(move |call| (*f, call)));
+        let wanted = |(fault, call): &(Fault, usize)| match &named {
+            Some(named) => named.contains(&(format!("{fault:?}"), *call)),
+            None => true,
+        };
+        let nights = nights.filter(wanted).map(|(fault, call)| Point { setting: *setting, fault, call });
+        points.insert(*setting, nights.collect());
+        least += if long { calls * faults.len() } else { 0 };
+        for _ in 1..if long { plan.lanes } else { 1 } {
             lanes.extend(Lane::open(&lab, *setting).await);
-        }
-    } else if named().is_some() {
-        least = 0;
-    } else {
-        least = plan.faults.len();
-        for point in sample(&plan, &counted) {
-            points.entry(point.setting).or_default().push_back(point);
         }
     }
     let all: usize = points.values().map(VecDeque::len).sum();
@@ -127,17 +139,18 @@ async fn nights(plan: Plan) {
     assert!(book.failed.is_empty(), "{} of {all} nights failed:\n{}", book.failed.len(), book.failed.join("\n\n"));
     assert_eq!(book.tried, all, "every night was tried");
     assert!(book.tried >= least, "{} nights are fewer than calls times kinds, {least}", book.tried);
-    assert!(named().is_some() || book.kinds.len() == plan.faults.len(), "every kind was tried");
+    assert!(named.is_some() || book.kinds.len() == plan.kinds().len(), "every kind was tried");
 }
 
 /// Every kind once by the fixed seed, and some by a fresh one; a seed to replay takes the fresh one's place.
-fn sample(plan: &Plan, counted: &BTreeMap<Setting, usize>) -> Vec<Point> {
-    let any = |dice: &mut Dice, fault: Fault| {
-        let setting = plan.settings[dice.below(plan.settings.len())];
-        Point { setting, fault, call: 1 + dice.below(counted[&setting]) }
+fn sample(plan: &Plan, calls: &BTreeMap<Setting, usize>) -> Vec<Point> {
+    let kinds: Vec<(Fault, Vec<Setting>)> = plan.kinds().into_iter().collect();
+    let any = |dice: &mut Dice, (fault, settings): &(Fault, Vec<Setting>)| {
+        let setting = settings[dice.below(settings.len())];
+        Point { setting, fault: *fault, call: 1 + dice.below(calls[&setting]) }
     };
     let mut fixed = Dice(FIXED_SEED);
-    let mut points: Vec<Point> = plan.faults.iter().map(|fault| any(&mut fixed, *fault)).collect();
+    let mut points: Vec<Point> = kinds.iter().map(|kind| any(&mut fixed, kind)).collect();
     let given = std::env::var_os(SEED).and_then(|s| s.into_string().ok()).and_then(|s| s.parse().ok());
     let seed: u64 = given.unwrap_or_else(|| {
         let mut bytes = [0; 8];
@@ -147,8 +160,8 @@ fn sample(plan: &Plan, counted: &BTreeMap<Setting, usize>) -> Vec<Point> {
     told(&format!("{}: {SEED}={seed} replays", plan.name));
     let mut fresh = Dice(seed);
     for _ in 0..FRESH {
-        let fault = plan.faults[fresh.below(plan.faults.len())];
-        points.push(any(&mut fresh, fault));
+        let kind = fresh.below(kinds.len());
+        points.push(any(&mut fresh, &kinds[kind]));
     }
     points
 }
@@ -206,37 +219,40 @@ fn words_of(panic: Box<dyn std::any::Any + Send>) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
 }
 
-fn usual() -> Vec<Setting> {
-    [Target::Good, Target::Broken].map(|target| Setting::of(target, "1.29.2", "unless-stopped")).to_vec()
+const USUAL: [Setting; 2] = both("1.29.2", "unless-stopped");
+
+const fn both(compose: &'static str, restart: &'static str) -> [Setting; 2] {
+    [Setting::of(Target::Good, compose, restart), Setting::of(Target::Broken, compose, restart)]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_hangs_lies_or_is_gone_leaves_the_run_old_new_or_stuck() {
-    nights(Plan { lanes: LANES, ..Plan::of("socket", Fault::OF_SOCKET, usual()) }).await;
+    nights(Plan { lanes: LANES, ..Plan::of("socket", Fault::OF_SOCKET, USUAL) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_killed_at_any_call_and_brought_back_leaves_the_run_old_new_or_stuck() {
-    let restarts = ["unless-stopped", "always", "no"];
-    let of = |restart| [Target::Good, Target::Broken].map(|target| Setting::of(target, "1.29.2", restart));
-    let settings = restarts.into_iter().flat_map(of).collect();
-    nights(Plan { alone: true, ..Plan::of("engine", Fault::OF_ENGINE, settings) }).await;
+    // By their restart policies they come back by themselves or stay down.
+    let mut plan = Plan::of("engine", &[Fault::KilledBefore, Fault::KilledAfter], USUAL);
+    let with_containerd = Plan::of("", &[Fault::AllKilledBefore, Fault::AllKilledAfter], both("1.29.2", "always"));
+    let never = Plan::of("", &[Fault::KilledBefore], both("1.29.2", "no"));
+    plan.nights.extend(with_containerd.nights.into_iter().chain(never.nights));
+    nights(Plan { alone: true, ..plan }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_at_the_keyboard_in_the_middle_of_a_run_is_told_and_the_way_leads_home() {
-    let mut settings = usual();
-    settings.extend([Target::Good, Target::Broken].map(|t| Setting::of(t, "2.26.1", "unless-stopped")));
-    nights(Plan::of("hands", Fault::BY_HAND, settings)).await;
+    let mut plan = Plan::of("hands", Fault::BY_HAND, USUAL);
+    plan.nights.extend(Plan::of("", &[Fault::Redeploy], both("2.26.1", "unless-stopped")).nights);
+    nights(plan).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_the_engine_leaves_the_run_old_new_or_stuck_until_there_is_room() {
-    nights(Plan { alone: true, ..Plan::of("disk", Fault::OF_DISK, usual()) }).await;
+    nights(Plan { alone: true, ..Plan::of("disk", Fault::OF_DISK, USUAL) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_in_the_middle_of_a_run_neither_ends_it_early_nor_keeps_it() {
-    let settings = usual().into_iter().map(|s| Setting { clock: true, ..s }).collect();
-    nights(Plan::of("clock", Fault::OF_CLOCK, settings)).await;
+    nights(Plan::of("clock", Fault::OF_CLOCK, USUAL.map(|s| Setting { clock: true, ..s }))).await;
 }

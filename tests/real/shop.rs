@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use serde_json::Value;
 use sternway::agent::engine::Engine;
 use sternway::agent::fingerprint;
@@ -287,6 +287,12 @@ waive = "{waive}"
             }
         }
         found
+    }
+
+    /// `docker rm -f`.
+    pub(crate) async fn remove(&self, id: &str) {
+        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        self.engine.docker().remove_container(id, Some(options)).await.expect("it can be removed");
     }
 
     /// Any container, raw.
