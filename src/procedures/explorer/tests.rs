@@ -101,11 +101,7 @@ fn from_the_first_word_on_only_what_was_agreed_to_acts() {
         &["new", "void", "expired"],
     );
     let luck = Luck { crashes: 1, lost: 1, outside: 0, hours: 0, following: 1, ..NIGHT };
-    all_is_well(
-        "a request for two services",
-        Setting { luck, ..ASKED },
-        &["new", "old", "stuck", "accepted", "denied"],
-    );
+    all_is_well("a request for two services", Setting { luck, ..ASKED }, &["new", "old", "stuck", "accepted"]);
     let luck = Luck { lost: 1, cancels: 1, hours: 1, following: 2, ..CALM };
     all_is_well("two requests for one stack", Setting { services: 1, luck, ..ASKED }, &["new", "old", "refused"]);
     let luck = Luck { crashes: 1, step_fails: 1, undo_fails: 1, ways: 2, ..CALM };
