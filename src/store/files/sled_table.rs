@@ -29,6 +29,11 @@ const SEAL: &[u8] = b"!";
 /// How long closing may take; whatever is not on disk then is caught up at the next start.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
+/// Pairs from which on the index is opened once more after it was proven. sled looks at what its cache has to let go only at
+/// every 64th look into each of 256 parts of it, so reading everything once leaves sixteen thousand pages in memory for good.
+/// The file is held for us all the time, so what was proven is what is opened.
+const REOPENED_ABOVE: u64 = 20_000;
+
 /// The index on disk.
 pub(crate) struct SledTable {
     db: Option<sled::Db>,
@@ -152,15 +157,22 @@ impl Drop for SledTable {
 fn open_and_check(folder: &Path, cache: u64, log: LogId) -> Result<SledTable, String> {
     let opening = || -> Result<SledTable, String> {
         wait_until_closed(folder).map_err(|e| e.to_string())?;
-        let db = sled::Config::new().path(folder).cache_capacity(cache).open().map_err(|e| e.to_string())?;
+        let config = sled::Config::new().path(folder).cache_capacity(cache);
+        let mut db = config.open().map_err(|e| e.to_string())?;
         let mut sum = Sum::default();
-        let mut empty = true;
+        let mut pairs = 0;
         for pair in db.iter() {
             let (key, value) = pair.map_err(|e| e.to_string())?;
-            empty = false;
+            pairs += 1;
             if key != SEAL {
                 sum.put_in(&key, &value);
             }
+        }
+        let empty = pairs == 0;
+        if pairs > REOPENED_ABOVE {
+            drop(db);
+            wait_until_closed(folder).map_err(|e| e.to_string())?;
+            db = config.open().map_err(|e| e.to_string())?;
         }
         let seal = match db.get(SEAL).map_err(|e| e.to_string())? {
             Some(bytes) => Seal::from_bytes(&bytes)?,
@@ -308,6 +320,25 @@ mod tests {
     fn what_was_written_opens_with_its_seal() {
         let table = opened_after(|_| {}).expect("nothing was changed");
         assert_eq!(table.applied(), Some(Head { position: Position(4), hash: Hash([2; 32]) }));
+    }
+
+    #[test]
+    fn a_large_one_opens_with_all_that_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = SledOptions { folder: folder.path().to_owned(), cache: 1 << 20, limit: Duration::from_secs(60) };
+        let mut table = SledTable::open(&options, LOG).expect("it opens");
+        let key = |n: u64| [b"k".to_vec(), n.to_be_bytes().to_vec()].concat();
+        let changes: Changes = (0..=REOPENED_ABOVE).map(|n| (key(n), Some(vec![1; 40]))).collect();
+        let head = Head { position: Position(7), hash: Hash([2; 32]) };
+        table.apply(&changes, head).expect("applied");
+        drop(table);
+        let mut table = SledTable::open(&options, LOG).expect("it opens again");
+        assert_eq!(table.applied(), Some(head));
+        assert_eq!(table.scan(b"k", Order::Up, usize::MAX).expect("it is read").len(), changes.len());
+        table.apply(&Changes::from([(key(3), None)]), head).expect("it takes changes");
+        drop(table);
+        let table = SledTable::open(&options, LOG).expect("it opens once more");
+        assert_eq!(table.get(&key(3)).expect("it is read"), None);
     }
 
     #[test]
