@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 
+use super::shown;
 use crate::config::Config;
 use crate::domain::ids::Position;
 use crate::store::export::{Range, export as export_lines};
@@ -29,7 +30,7 @@ pub fn verify(paths: &[PathBuf], config: &Path) -> anyhow::Result<ExitCode> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(anyhow!(
             "there is nothing at {}: nothing was verified. Name segment files or the store's folder",
-            missing.display()
+            shown(missing)
         ));
     }
     let outcome = match paths {
@@ -41,7 +42,7 @@ pub fn verify(paths: &[PathBuf], config: &Path) -> anyhow::Result<ExitCode> {
         Ok(good) => {
             println!("whole: {} records, head {} {}", good.records, good.head.position, good.head.hash);
             if let Some(torn) = good.torn {
-                println!("left out: an unfinished write at {}, line {}", torn.file.display(), torn.line);
+                println!("left out: an unfinished write at {}, line {}", shown(&torn.file), torn.line);
             }
             println!("A cut-off end shows only against a copy kept elsewhere: note records and head.");
             Ok(ExitCode::SUCCESS)
