@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::super::Head;
 use super::super::admit;
 use super::super::line::LogId;
-use super::super::reader::{Segment, segments_in};
+use super::super::reader::{Lines, Segment, segments_in};
 use super::super::table::{Location, MemoryTable};
 use super::super::verify::Damage;
 use super::ballast::Ballast;
@@ -187,7 +187,7 @@ pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, Ope
     let sled = SledOptions { folder: layout.index(), cache: options.index_cache, limit: options.index_limit };
     let truth = Truth { log: proven.log, segments: &segments, head: proven.head };
     let Prepared { table, outcome } = prepare(&layout, &sled, truth)?;
-    let (cursors, cursors_lost) = Cursors::open(layout.cursors());
+    let (cursors, cursors_lost) = Cursors::open(layout.cursors(), proven.head.position);
 
     let mut warnings = key_warnings(&layout, &proven);
     warnings.extend(cursors_lost.map(|why| {
@@ -256,11 +256,18 @@ impl From<io::Error> for BeginError {
     }
 }
 
+/// Whether a whole line stands in the file, or more than a line can have.
+fn has_more_than_a_torn_write(file: &Path) -> io::Result<bool> {
+    let mut lines = Lines::open(file)?;
+    let ended = lines.next()?.is_some_and(|first| first.ended);
+    Ok(ended || !lines.at_end()?)
+}
+
 /// Begins a log where there is none, or where a crash interrupted its very first write.
 fn begin(layout: &Layout, found: &[Segment], options: &OpenOptions) -> Result<Option<Segment>, BeginError> {
     let begun = match found {
         [] => false,
-        [only] => only.first != 0 || fs::read(&only.path)?.contains(&b'\n') || has_content(&layout.index()),
+        [only] => only.first != 0 || has_more_than_a_torn_write(&only.path)? || has_content(&layout.index()),
         _ => true,
     };
     if begun {
