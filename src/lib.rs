@@ -13,6 +13,7 @@ pub mod demo;
 pub mod dispatch;
 pub mod domain;
 pub mod gate;
+pub mod plain_file;
 pub mod prober;
 pub mod procedures;
 pub mod report;

@@ -1,23 +1,22 @@
-//! A real Docker engine. bollard makes the calls whose meaning lies in the path (list, start, stop, rename,
-//! remove, kill, tag, exec, info, events); calls that carry JSON of ours or of the engine go raw
-//! (`docker_raw.rs`), because a typed client drops fields.
+//! A real Docker engine. bollard makes the calls whose meaning lies in the path (start, stop, rename, remove,
+//! kill, tag, exec); calls that carry JSON of ours or of the engine go raw (`docker_raw.rs`), because a typed
+//! client drops fields and takes an answer of any length.
 //!
 //! Keeps no state about containers and repeats no call but one (`set_restart`, see there); "already so" is
 //! success, everything else is told as it came. A fresh client per call costs nothing (neither kind pools connections) and lets the engine be absent
 //! when the program starts.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::errors::Error as BollardError;
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::exec::CreateExecOptions;
 use bollard::query_parameters::{
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, TagImageOptionsBuilder,
+    KillContainerOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder, TagImageOptionsBuilder,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{StreamExt, TryFutureExt, try_join};
+use futures_util::{TryFutureExt, try_join};
 use hyper::Method;
 use hyper::body::Bytes;
 use jiff::Timestamp;
@@ -25,8 +24,9 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::docker_calls::{bollard, from_bollard};
 use super::docker_events::{Listener, PROJECT_LABEL};
-use super::docker_raw::{Endpoint, a_container, answered, causes, encoded, is_id, refusal};
+use super::docker_raw::{Endpoint, a_container, answered, encoded, is_id, query_encoded};
 use super::engine::{Engine, EngineError, Heard};
 use super::login::Login;
 use super::{EngineFacts, StoreKind};
@@ -94,17 +94,17 @@ impl DockerEngine {
 
     /// Events between then and the engine's own now: it tells what it remembers and ends, whatever the time is here.
     async fn past(&self, filters: &Value, since: Timestamp) -> Result<Vec<Value>, EngineError> {
-        let info = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await?;
-        let until = info.system_time.and_then(|time| time.parse().ok());
+        let info = self.look("/info").await?;
+        let until = info["SystemTime"].as_str().and_then(|time| time.parse().ok());
         let until = until.ok_or_else(|| EngineError::NoAnswer("it does not tell its time".to_owned()))?;
         if until <= since { Ok(Vec::new()) } else { self.endpoint.past(filters, since, until, LOOK_LIMIT).await }
     }
 
     async fn listed(&self, label: String) -> Result<Vec<String>, EngineError> {
-        let filters = HashMap::from([("label", vec![label])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let found = self.call(LOOK_LIMIT, |docker| async move { docker.list_containers(Some(options)).await }).await?;
-        Ok(found.into_iter().filter_map(|container| container.id).collect())
+        let filters = json!({ "label": [label] }).to_string();
+        let found = self.look(&format!("/containers/json?all=true&filters={}", query_encoded(&filters))).await?;
+        let all = found.as_array().into_iter().flatten().filter_map(|container| container["Id"].as_str());
+        Ok(all.map(str::to_owned).collect())
     }
 
     /// Whether a container has an endpoint in the network, named or by id.
@@ -136,11 +136,7 @@ impl DockerEngine {
             ..Default::default()
         };
         let exec = docker.create_exec(&id, options).await.map_err(from_bollard)?.id;
-        let started = docker.start_exec(&exec, None::<StartExecOptions>).await.map_err(from_bollard)?;
-        if let StartExecResults::Attached { mut output, .. } = started {
-            // Read and thrown away: a full pipe would stop the command, and its words may hold secrets.
-            while output.next().await.is_some_and(|item| item.is_ok()) {}
-        }
+        self.endpoint.listen_to(&exec).await?;
         let mut ticks = ticks();
         loop {
             ticks.tick().await;
@@ -155,15 +151,16 @@ impl DockerEngine {
 #[async_trait::async_trait]
 impl Engine for DockerEngine {
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
-        let docker = bollard(&self.endpoint, LOOK_LIMIT)?;
-        let asked = async { try_join!(docker.version(), docker.info()).map_err(from_bollard) };
-        let (version, info) = answered(LOOK_LIMIT, asked).await?;
-        let containerd = info.driver_status.iter().flatten().flatten().any(|word| word == CONTAINERD_STORE);
+        let (version, info) = try_join!(self.look("/version"), self.look("/info"))?;
+        let text = |key: &str| version[key].as_str().unwrap_or_default().to_owned();
+        let status = info["DriverStatus"].as_array().into_iter().flatten();
+        let containerd =
+            status.flat_map(|pair| pair.as_array().into_iter().flatten()).any(|word| word == CONTAINERD_STORE);
         Ok(EngineFacts {
-            version: version.version.unwrap_or_default(),
-            api: version.api_version.unwrap_or_default(),
-            os: version.os.unwrap_or_default(),
-            arch: version.arch.unwrap_or_default(),
+            version: text("Version"),
+            api: text("ApiVersion"),
+            os: text("Os"),
+            arch: text("Arch"),
             store: if containerd { StoreKind::Containerd } else { StoreKind::GraphDriver },
         })
     }
@@ -174,8 +171,8 @@ impl Engine for DockerEngine {
         if !matches!(self.endpoint, Endpoint::Unix(_)) {
             return None;
         }
-        let info = self.call(LOOK_LIMIT, |docker| async move { docker.info().await }).await.ok()?;
-        let root = info.docker_root_dir?;
+        let info = self.look("/info").await.ok()?;
+        let root = info["DockerRootDir"].as_str()?.to_owned();
         let look = tokio::task::spawn_blocking(move || rustix::fs::statvfs(Path::new(&root)).ok());
         let found = timeout(LOOK_LIMIT, look).await.ok()?.ok()??;
         found.f_bavail.checked_mul(found.f_frsize)
@@ -355,29 +352,6 @@ impl Engine for DockerEngine {
 
     fn hints(&self) -> broadcast::Receiver<ProjectName> {
         self.listener.subscribe()
-    }
-}
-
-/// A bollard client for one call. Its own limit counts whole seconds and only to the head of the answer.
-pub(super) fn bollard(endpoint: &Endpoint, limit: Duration) -> Result<Docker, EngineError> {
-    let seconds = limit.as_secs().max(1);
-    match endpoint {
-        Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), seconds, API_DEFAULT_VERSION),
-        Endpoint::Tcp(address) => Docker::connect_with_http(address, seconds, API_DEFAULT_VERSION),
-    }
-    .map_err(from_bollard)
-}
-
-/// Sorts bollard's errors by what is known about the call: not sent, perhaps done, refused.
-pub(super) fn from_bollard(error: BollardError) -> EngineError {
-    match error {
-        BollardError::DockerResponseServerError { status_code, message } => refusal(status_code, &message),
-        BollardError::RequestTimeoutError => EngineError::NoAnswer("none in time".to_owned()),
-        BollardError::SocketNotFoundError(path) => {
-            EngineError::Unreachable(format!("unix://{path}: no such socket; is dockerd running?"))
-        }
-        BollardError::HyperLegacyError { err } if err.is_connect() => EngineError::Unreachable(causes(&err)),
-        other => EngineError::NoAnswer(causes(&other)),
     }
 }
 

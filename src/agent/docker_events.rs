@@ -2,18 +2,20 @@
 //! reordered ones do no harm, because whoever gets a hint looks. After each (re)connect every known project is
 //! hinted, since anything may have happened meanwhile. Never acts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::query_parameters::EventsOptionsBuilder;
-use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Method, Response};
+use serde_json::json;
 use tokio::sync::{Notify, broadcast};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::docker::{bollard, from_bollard};
-use super::docker_raw::Endpoint;
+use super::docker_json::JsonLines;
+use super::docker_raw::{Endpoint, asking, causes, query_encoded};
 use super::engine::EngineError;
 use crate::domain::names::ProjectName;
 
@@ -99,32 +101,38 @@ impl Shared {
 
     /// One subscription, until it fails or is due for renewal.
     async fn listen(&self) -> Result<(), EngineError> {
-        let docker = bollard(&self.endpoint, ANSWER_LIMIT)?;
         // The engine's own clock before the look, so that nothing falls between the look and the subscription.
-        let info = timeout(ANSWER_LIMIT, docker.info())
-            .await
-            .map_err(|_| EngineError::NoAnswer("to /info".to_owned()))?
-            .map_err(from_bollard)?;
-        let filters =
-            HashMap::from([("type", vec!["container"]), ("label", vec![PROJECT_LABEL]), ("event", ACTIONS.to_vec())]);
-        let mut options = EventsOptionsBuilder::new().filters(&filters);
-        if let Some(since) = info.system_time.as_deref().and_then(since) {
-            options = options.since(&since);
+        let info = self.endpoint.send(Method::GET, "/info", None, ANSWER_LIMIT).await?.json()?;
+        let filters = json!({"type": ["container"], "label": [PROJECT_LABEL], "event": ACTIONS}).to_string();
+        let mut path = format!("/events?filters={}", query_encoded(&filters));
+        if let Some(since) = info["SystemTime"].as_str().and_then(since) {
+            path.push_str(&format!("&since={since}"));
         }
-        let mut events = Box::pin(docker.events(Some(options.build())));
+        let request = asking(Method::GET, &path)?;
+        self.endpoint.talk(request, async |response| self.hear(response).await).await
+    }
+
+    /// The events of one subscription.
+    async fn hear(&self, response: Response<Incoming>) -> Result<(), EngineError> {
+        if !response.status().is_success() {
+            return Err(EngineError::NoAnswer(format!("to /events: {}", response.status())));
+        }
         self.hint_all();
+        let (mut body, mut lines) = (response.into_body(), JsonLines::default());
         let until = Instant::now() + RENEW_AFTER;
         loop {
             tokio::select! {
-                event = timeout_at(until, events.next()) => match event {
+                frame = timeout_at(until, body.frame()) => match frame {
                     Err(_) => return Ok(()),
                     Ok(None) => return Err(EngineError::NoAnswer("the event stream ended".to_owned())),
-                    Ok(Some(Err(why))) => return Err(from_bollard(why)),
-                    Ok(Some(Ok(event))) => {
-                        let labels = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
-                        // A name that compose could not have given is nobody's project.
-                        if let Some(project) = labels.get(PROJECT_LABEL).and_then(|p| ProjectName::parse(p).ok()) {
-                            self.hint(project);
+                    Ok(Some(Err(why))) => return Err(EngineError::NoAnswer(causes(&why))),
+                    Ok(Some(Ok(frame))) => {
+                        for event in lines.take(frame.data_ref().map_or(&[][..], |data| data))? {
+                            // A name that compose could not have given is nobody's project.
+                            let name = event["Actor"]["Attributes"][PROJECT_LABEL].as_str();
+                            if let Some(project) = name.and_then(|p| ProjectName::parse(p).ok()) {
+                                self.hint(project);
+                            }
                         }
                     }
                 },

@@ -18,14 +18,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::docker_json::json;
+use super::docker_registry::whole;
 use super::engine::EngineError;
+use crate::domain::text::shorten;
 
 /// Where an engine listens when nobody says otherwise.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// Longest wait for a connection to a local socket; a longer one means that nobody accepts.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Largest answer taken into memory; a list of thousands of images has a few MiB.
-const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// Largest answer taken into memory, in bytes; a list of thousands of images has a few MiB.
+const ANSWER_MAX: usize = 16 * 1024 * 1024;
+/// Characters of the engine's own words in an error; a refusal may come with a body of any length.
+const WORDS_MAX: usize = 2_000;
 
 /// Where an engine listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +54,7 @@ impl Answer {
 
     /// The body as JSON.
     pub(super) fn json(&self) -> Result<Value, EngineError> {
-        serde_json::from_slice(&self.body).map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
+        json(&self.body)
     }
 }
 
@@ -89,17 +94,10 @@ impl Endpoint {
         &self,
         method: Method,
         path: &str,
-        (kind, body): (&str, Bytes),
+        body: (&str, Bytes),
         limit: Duration,
     ) -> Result<Answer, EngineError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "docker")
-            .header(header::CONNECTION, "close")
-            .header(header::CONTENT_TYPE, kind)
-            .body(Full::new(body))
-            .map_err(|e| EngineError::Refused { status: 400, message: format!("{path} is not a path: {e}") })?;
+        let request = saying(method, path, body)?;
         match self {
             Self::Unix(socket) => {
                 let stream = self.reach(UnixStream::connect(socket)).await?;
@@ -126,10 +124,25 @@ impl Endpoint {
             format!("/events?since={}&until={}&filters={}", moment(since), moment(until), query_encoded(&filters));
         let answer = self.send(Method::GET, &path, None, limit).await?;
         let lines = answer.body.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
-        lines
-            .map(serde_json::from_slice)
-            .collect::<Result<_, _>>()
-            .map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
+        lines.map(json).collect()
+    }
+
+    /// Starts an exec and hears it to its end. What it says is thrown away as it comes: a full pipe would stop the
+    /// command, its words may hold secrets, and there may be any number of them.
+    pub(super) async fn listen_to(&self, exec: &str) -> Result<(), EngineError> {
+        let body = Bytes::from_static(br#"{"Detach":false,"Tty":false}"#);
+        let request = saying(Method::POST, &format!("/exec/{}/start", encoded(exec)), ("application/json", body))?;
+        self.talk(request, async |response| {
+            let status = response.status();
+            if !status.is_success() {
+                return Err(refusal(status.as_u16(), &String::from_utf8_lossy(&whole(response).await?)));
+            }
+            let mut body = response.into_body();
+            // However it ends: whether the command did is asked next.
+            while body.frame().await.is_some_and(|frame| frame.is_ok()) {}
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn reach<S>(
@@ -160,6 +173,22 @@ impl std::fmt::Display for Endpoint {
             Self::Tcp(address) => write!(f, "tcp://{address}"),
         }
     }
+}
+
+/// A request without a body, for answers that are not taken whole.
+pub(super) fn asking(method: Method, path: &str) -> Result<Request<Full<Bytes>>, EngineError> {
+    saying(method, path, ("text/plain", Bytes::new()))
+}
+
+fn saying(method: Method, path: &str, (kind, body): (&str, Bytes)) -> Result<Request<Full<Bytes>>, EngineError> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "docker")
+        .header(header::CONNECTION, "close")
+        .header(header::CONTENT_TYPE, kind)
+        .body(Full::new(body))
+        .map_err(|e| EngineError::Refused { status: 400, message: format!("{path} is not a path: {e}") })
 }
 
 fn not_a_host(host: &str) -> EngineError {
@@ -215,6 +244,7 @@ pub(super) fn refusal(status: u16, body: &str) -> EngineError {
         .ok()
         .and_then(|json| json.get("message")?.as_str().map(str::to_owned))
         .unwrap_or_else(|| body.trim().to_owned());
+    let message = shorten(&message, WORDS_MAX);
     match status {
         404 => EngineError::NotFound(message),
         409 => EngineError::Conflict(message),
@@ -265,7 +295,7 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 /// The same for a value that may hold anything.
-fn query_encoded(text: &str) -> String {
+pub(super) fn query_encoded(text: &str) -> String {
     encoded(text).replace('/', "%2F").replace(':', "%3A").replace('@', "%40")
 }
 

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::docker_raw::{Endpoint, answered, causes, encoded, refusal};
+use super::docker_json::{JsonLines, json};
+use super::docker_raw::{Endpoint, answered, asking, causes, encoded, refusal};
 use super::engine::{EngineError, Heard};
 use super::login::Login;
 
@@ -23,8 +24,8 @@ use super::login::Login;
 /// says nothing while it unpacks a large layer or waits for a registry.
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 
-/// Longest line of a pull's stream, in bytes; the engine's have a few hundred.
-const LINE_MAX: usize = 64 * 1024;
+/// Layers whose progress is counted; an image has at most 127.
+const LAYERS_MAX: usize = 1_024;
 
 /// Largest refusal that is read, in bytes.
 const REFUSAL_MAX: usize = 256 * 1024;
@@ -44,7 +45,7 @@ impl Endpoint {
             if !status.is_success() {
                 return Err(refusal(status.as_u16(), &String::from_utf8_lossy(&body)));
             }
-            serde_json::from_slice(&body).map_err(|e| EngineError::NoAnswer(format!("what it sent is not JSON ({e})")))
+            json(&body)
         });
         // The engine itself answers at once: a silence is the registry's.
         timeout(limit, asked).await.unwrap_or_else(|_| Err(silent(limit)))
@@ -83,7 +84,7 @@ impl Endpoint {
 
     /// Sends a request and lets `hear` have the answer while the connection is kept going. Whoever drops this hangs up,
     /// which ends a pull in the engine too.
-    async fn talk<T>(
+    pub(super) async fn talk<T>(
         &self,
         request: Request<Full<Bytes>>,
         hear: impl AsyncFnOnce(Response<Incoming>) -> Result<T, EngineError>,
@@ -122,7 +123,8 @@ where
     }
 }
 
-async fn whole(response: Response<Incoming>) -> Result<Bytes, EngineError> {
+/// A short answer, such as a refusal.
+pub(super) async fn whole(response: Response<Incoming>) -> Result<Bytes, EngineError> {
     let read = Limited::new(response.into_body(), REFUSAL_MAX).collect();
     let read = async { read.await.map_err(|e| EngineError::NoAnswer(causes(e.as_ref()))) };
     Ok(answered(SILENCE_LIMIT, read).await?.to_bytes())
@@ -133,8 +135,7 @@ fn silent(limit: Duration) -> EngineError {
 }
 
 fn with_login(method: Method, path: &str, login: Option<&Login>) -> Result<Request<Full<Bytes>>, EngineError> {
-    let mut request =
-        Request::builder().method(method).uri(path).header(header::HOST, "docker").header(header::CONNECTION, "close");
+    let mut request = asking(method, path)?;
     if let Some(login) = login {
         let value = header::HeaderValue::from_str(login.header()).map(|mut v| {
             v.set_sensitive(true);
@@ -142,17 +143,15 @@ fn with_login(method: Method, path: &str, login: Option<&Login>) -> Result<Reque
         });
         let value =
             value.map_err(|_| EngineError::Refused { status: 400, message: "the login has no form".to_owned() })?;
-        request = request.header("X-Registry-Auth", value);
+        request.headers_mut().insert("X-Registry-Auth", value);
     }
-    request
-        .body(Full::default())
-        .map_err(|e| EngineError::Refused { status: 400, message: format!("{path} is not a path: {e}") })
+    Ok(request)
 }
 
 /// The lines of a pull so far.
 #[derive(Default)]
 struct Stream {
-    rest: Vec<u8>,
+    lines: JsonLines,
     /// Bytes come and wanted, by layer.
     layers: HashMap<String, (u64, u64)>,
     failed: Option<String>,
@@ -160,21 +159,13 @@ struct Stream {
 
 impl Stream {
     fn take(&mut self, data: &[u8], heard: &Heard<'_>) -> Result<(), EngineError> {
-        for byte in data {
-            if *byte == b'\n' {
-                let line = std::mem::take(&mut self.rest);
-                self.line(&line, heard);
-            } else if self.rest.len() < LINE_MAX {
-                self.rest.push(*byte);
-            } else {
-                return Err(EngineError::NoAnswer(format!("a line of more than {LINE_MAX} bytes came")));
-            }
+        for line in self.lines.take(data)? {
+            self.line(&line, heard);
         }
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], heard: &Heard<'_>) {
-        let Ok(line) = serde_json::from_slice::<Value>(line) else { return };
+    fn line(&mut self, line: &Value, heard: &Heard<'_>) {
         let failed = line.pointer("/errorDetail/message").or_else(|| line.get("error")).and_then(Value::as_str);
         if let Some(why) = failed {
             self.failed.get_or_insert_with(|| why.to_owned());
@@ -184,19 +175,24 @@ impl Stream {
         if let (Some(layer), Some("Downloading"), Some(come)) =
             (line["id"].as_str(), line["status"].as_str(), number("current"))
         {
-            self.layers.insert(layer.to_owned(), (come, number("total").unwrap_or(come)));
-            let (come, wanted) = self.layers.values().fold((0, 0), |(c, w), (come, wanted)| (c + come, w + wanted));
+            if self.layers.len() < LAYERS_MAX || self.layers.contains_key(layer) {
+                self.layers.insert(layer.to_owned(), (come, number("total").unwrap_or(come)));
+            }
+            let sum =
+                |(c, w): (u64, u64), (come, wanted): &(u64, u64)| (c.saturating_add(*come), w.saturating_add(*wanted));
+            let (come, wanted) = self.layers.values().fold((0, 0), sum);
             heard(come, wanted);
         }
     }
 
     /// The stream's end: an error in it is the pull's. A last line may come without its end.
     fn end(mut self) -> Result<(), EngineError> {
-        let line = std::mem::take(&mut self.rest);
-        self.line(&line, &|_, _| {});
+        if let Some(line) = self.lines.end() {
+            self.line(&line, &|_, _| {});
+        }
         match self.failed {
             // The stream has no status; the words say what it is.
-            Some(message) => Err(EngineError::Refused { status: 500, message }),
+            Some(message) => Err(refusal(500, &message)),
             None => Ok(()),
         }
     }
@@ -241,8 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_not_taken_into_memory() {
+    fn numbers_beyond_all_measure_and_layers_without_end_are_neither_a_panic_nor_memory() {
+        let line = |layer: &str| {
+            format!(
+                "{{\"status\":\"Downloading\",\"progressDetail\":{{\"current\":{0},\"total\":{0}}},\"id\":\"{layer}\"}}\n",
+                u64::MAX
+            )
+        };
+        let (end, heard) = read(&[&line("l1"), &line("l2")]);
+        assert_eq!((end, heard.last()), (Ok(()), Some(&(u64::MAX, u64::MAX))));
         let mut stream = Stream::default();
-        assert!(stream.take(&vec![b'x'; LINE_MAX + 1], &|_, _| {}).is_err());
+        for n in 0..LAYERS_MAX + 100 {
+            stream.take(line(&format!("l{n}")).as_bytes(), &|_, _| {}).unwrap();
+        }
+        assert_eq!(stream.layers.len(), LAYERS_MAX);
     }
 }

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::plain_file;
+
 /// The agent's folder could not be read or written as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}; {next}", what = self.what())]
@@ -56,6 +58,10 @@ impl FolderError {
 const NEXT_ACCESS: &str = "check its owner, its mode and the disk, then try again";
 const NEXT_DAMAGED: &str = "nothing was done; look at it and at `docker ps -a`, move it aside, then try again";
 const NEXT_BUSY: &str = "stop the other process, or give this one another folder";
+
+/// Largest file of the folder that is read, in bytes: some times the largest answer of an engine that is taken, as the
+/// largest files are such answers.
+const FILE_MAX: u64 = 64 * 1024 * 1024;
 
 /// A room of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +167,7 @@ impl Folder {
     /// When it is there but cannot be read or understood. Never guess then.
     pub fn read<T: DeserializeOwned>(&self, room: Room, name: &str) -> Result<Option<T>, FolderError> {
         let path = self.path(room, name);
-        let bytes = match fs::read(&path) {
+        let bytes = match plain_file::read(&path, FILE_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(problem(&path, Doing::Read, &e, NEXT_ACCESS)),

@@ -10,17 +10,25 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::registry::HUB;
+use crate::domain::text::{shorten, visible};
+use crate::plain_file;
 
 /// A helper may ask a key ring or a cloud; a person waits meanwhile.
 const HELPER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Largest config file that is read, in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a helper's answer that are read; a login with the longest of tokens has a few thousand.
+const ANSWER_MAX: u64 = 64 * 1024;
+
+/// Longest name of a helper.
+const NAME_MAX: usize = 64;
 
 /// The name under which `docker login` keeps the login of Docker's own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -60,11 +68,12 @@ impl std::fmt::Debug for Login {
 /// A sentence without any secret: the file cannot be read, or a helper does not give what it should.
 pub async fn login_for(file: &Path, host: &str) -> Result<Option<Login>, String> {
     let shown = file.display();
-    let metadata = tokio::fs::metadata(file).await.map_err(|e| format!("docker_config {shown} cannot be read: {e}"))?;
-    if metadata.len() > FILE_MAX {
-        return Err(format!("docker_config {shown} is larger than {FILE_MAX} bytes: is it the right file?"));
-    }
-    let bytes = tokio::fs::read(file).await.map_err(|e| format!("docker_config {shown} cannot be read: {e}"))?;
+    let path = file.to_owned();
+    let reading = tokio::task::spawn_blocking(move || plain_file::read(&path, FILE_MAX)).await;
+    let bytes = reading.unwrap_or_else(|e| Err(std::io::Error::other(e.to_string()))).map_err(|e| match e.kind() {
+        std::io::ErrorKind::FileTooLarge => format!("docker_config {shown}: {e}; is it the right file?"),
+        _ => format!("docker_config {shown} cannot be read: {e}"),
+    })?;
     // serde's words may quote what they read: only that it is no JSON is told.
     let config: Value = serde_json::from_slice(&bytes).map_err(|_| format!("docker_config {shown} is not JSON"))?;
     let helper = config["credHelpers"].get(key_of(host)).or_else(|| config["credHelpers"].get(host));
@@ -111,8 +120,8 @@ fn in_auths(auths: &Value, host: &str) -> Result<Option<Login>, String> {
 /// Asks `docker-credential-<name>`; `None` when it has no login for that registry.
 async fn ask_helper(name: &str, key: &str, host: &str) -> Result<Option<Login>, String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if !name.bytes().all(plain) || name.starts_with(['-', '.']) {
-        return Err(format!("“{}” is no name of a credential helper", name.escape_debug()));
+    if !name.bytes().all(plain) || name.starts_with(['-', '.']) || name.len() > NAME_MAX {
+        return Err(format!("“{}” is no name of a credential helper", visible(&shorten(name, NAME_MAX))));
     }
     let program = format!("docker-credential-{name}");
     answer_of(Command::new(&program), &program, key, host).await
@@ -126,21 +135,26 @@ async fn answer_of(mut command: Command, program: &str, key: &str, host: &str) -
             // A helper that does not read its question answers it all the same, or not.
             let _ = stdin.write_all(key.as_bytes()).await;
         }
-        child.wait_with_output().await
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(ANSWER_MAX).read_to_end(&mut said).await?;
+        }
+        // One that goes on talking finds its pipe closed.
+        Ok::<_, std::io::Error>((child.wait().await?, said))
     };
-    let done = match timeout(HELPER_LIMIT, asked).await {
+    let (status, said) = match timeout(HELPER_LIMIT, asked).await {
         Err(_) => {
             return Err(format!("the credential helper {program} gave no answer in {} s", HELPER_LIMIT.as_secs()));
         }
         Ok(done) => done.map_err(|e| format!("the credential helper {program} cannot be asked: {e}"))?,
     };
-    if !done.status.success() {
+    if !status.success() {
         // By the protocol these words on standard output; anything else is a helper that could not do its work.
-        let none = String::from_utf8_lossy(&done.stdout).contains("credentials not found");
+        let none = String::from_utf8_lossy(&said).contains("credentials not found");
         return if none { Ok(None) } else { Err(format!("the credential helper {program} failed")) };
     }
     let answer: Value =
-        serde_json::from_slice(&done.stdout).map_err(|_| format!("the credential helper {program} gave no JSON"))?;
+        serde_json::from_slice(&said).map_err(|_| format!("the credential helper {program} gave no JSON"))?;
     match (answer["Username"].as_str(), answer["Secret"].as_str()) {
         (Some(user), Some(secret)) => Ok(Some(Login::of(host, user, secret))),
         _ => Err(format!("the credential helper {program} gave no login")),

@@ -10,7 +10,9 @@
 mod copied;
 mod copies;
 pub mod docker;
+mod docker_calls;
 mod docker_events;
+mod docker_json;
 mod docker_raw;
 mod docker_registry;
 pub mod engine;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 
+use super::shown;
 use crate::config::Config;
 use crate::domain::ids::Position;
 use crate::store::checkpoint::Kept;
@@ -31,7 +32,7 @@ fn named_or_store(paths: Vec<PathBuf>, config: &Path) -> anyhow::Result<Vec<Path
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(anyhow!(
             "there is nothing at {}: nothing was verified. Name segment files or the store's folder",
-            missing.display()
+            shown(missing)
         ));
     }
     if paths.is_empty() { Ok(vec![store_of(config)?]) } else { Ok(paths) }
@@ -60,7 +61,7 @@ pub fn verify(
     };
     println!("whole: {} records, head {} {}", good.records, good.head.position, good.head.hash);
     if let Some(torn) = &good.torn {
-        println!("left out: an unfinished write at {}, line {}", torn.file.display(), torn.line);
+        println!("left out: an unfinished write at {}, line {}", shown(&torn.file), torn.line);
     }
     if let Some(now) = good.now {
         println!("root: {now}");

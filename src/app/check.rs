@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::command::{Catalogue, CommandFile, Waived, Who};
+use super::shown;
+use crate::command::{COMMANDS_MAX, Catalogue, CommandFile, Waived, Who};
 use crate::config::Config;
 use crate::config::approvals::{ApprovalNeeds, Waive};
 use crate::config::check::CommandFacts;
+use crate::domain::text::visible;
 
 /// Config and catalogue, both good, with what is worth a warning.
 pub struct Checked {
@@ -45,7 +47,7 @@ pub fn with_commands(config: Config) -> Result<Checked, Vec<String>> {
 }
 
 fn team_files(folder: &Path) -> Result<Vec<CommandFile>, Vec<String>> {
-    let cannot = |what: &Path, error: &dyn std::fmt::Display| vec![format!("{}: {error}", what.display())];
+    let cannot = |what: &Path, error: &dyn std::fmt::Display| vec![format!("{}: {error}", shown(what))];
     let entries = std::fs::read_dir(folder).map_err(|e| cannot(folder, &e))?;
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in entries {
@@ -53,6 +55,11 @@ fn team_files(folder: &Path) -> Result<Vec<CommandFile>, Vec<String>> {
         if path.extension().is_some_and(|e| e == "toml") {
             paths.push(path);
         }
+    }
+    if paths.len() > COMMANDS_MAX {
+        let why =
+            format!("{} command files, and there can be {COMMANDS_MAX} commands: is it the right folder?", paths.len());
+        return Err(cannot(folder, &why));
     }
     paths.sort();
     let mut files = Vec::new();
@@ -94,12 +101,12 @@ pub fn check(path: &Path) -> anyhow::Result<ExitCode> {
     match load(path) {
         Ok(good) => {
             for warning in &good.warnings {
-                println!("warning: {warning}");
+                println!("warning: {}", visible(warning));
             }
             let commands = good.catalogue.specs().count();
             println!(
                 "{}: good. {} people, {} stacks, {commands} commands.",
-                path.display(),
+                shown(path),
                 good.config.people.len(),
                 good.config.stacks.len()
             );
@@ -109,7 +116,7 @@ pub fn check(path: &Path) -> anyhow::Result<ExitCode> {
             for problem in &problems {
                 eprintln!("{problem}");
             }
-            eprintln!("{}: nothing is started with this.", path.display());
+            eprintln!("{}: nothing is started with this.", shown(path));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -1,10 +1,12 @@
 //! The command line.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::domain::text::visible_lines;
 use crate::store::note::Verifier;
 
 /// Rolls Docker Compose services back from chat.
@@ -127,7 +129,19 @@ enum Audit {
 /// not understood.
 #[allow(clippy::print_stderr)] // a command of the terminal
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            // An argument that it quotes may be a file's name, picked by a pattern.
+            let words = visible_lines(&told.render().to_string());
+            // Nobody may be listening any more; the exit code says it all the same.
+            let _ = match told.use_stderr() {
+                true => write!(std::io::stderr(), "{words}"),
+                false => write!(std::io::stdout(), "{words}"),
+            };
+            return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -168,7 +182,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("sternway: {error:#}");
+            eprintln!("sternway: {}", visible_lines(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -7,3 +7,8 @@ pub mod cli;
 pub mod serve;
 
 pub use cli::run;
+
+/// A path as it is shown on a terminal: whoever named the file does not steer it.
+fn shown(path: &std::path::Path) -> String {
+    crate::domain::text::visible(&path.display().to_string())
+}

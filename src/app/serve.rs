@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bot::{Bot, FIRST_EPOCH, Parts};
 use super::cli::{docker_host, env};
+use super::shown;
 use crate::agent::docker::DockerEngine;
 use crate::agent::engine::Engine;
 use crate::agent::host::{AgentConfig, Allowed, HostAgent};
@@ -40,7 +41,7 @@ pub async fn serve(path: &Path) -> anyhow::Result<ExitCode> {
             for problem in problems {
                 eprintln!("{problem}");
             }
-            return Err(anyhow!("{}: not started. `sternway check` says the same", path.display()));
+            return Err(anyhow!("{}: not started. `sternway check` says the same", shown(path)));
         }
     };
     let config = Arc::new(checked.config);

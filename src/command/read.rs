@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::domain::text::is_hidden;
+use crate::domain::text::{is_hidden, shorten, visible};
 
 use super::suggest::closest;
 use super::value::read_duration;
@@ -17,6 +17,13 @@ use super::words::{Kind, Lock, ReasonRule, Risk, Source, StepKind, TypeWord, Voc
 
 /// Longest command file, in bytes: ours have two thousand, and a person has to be able to review it.
 pub const FILE_MAX: usize = 64 * 1024;
+
+/// Things wrong with one file that are told, each with its place: more would not be read, and in a file that is none of
+/// ours each costs a search for its line.
+const BAD_MAX: usize = 100;
+
+/// Characters that are told of one thing; a key in the file may be as long as the file.
+const TOLD_MAX: usize = 800;
 
 /// One thing wrong with a command file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +42,9 @@ pub struct Bad {
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bad { file, line, column, key, message } = self;
+        let Bad { line, column, .. } = self;
+        let told = |words: &str| shorten(&visible(words), TOLD_MAX);
+        let (file, key, message) = (visible(&self.file), told(&self.key), told(&self.message));
         if key.is_empty() {
             write!(f, "{file}:{line}:{column}: {message}")
         } else {
@@ -112,14 +121,27 @@ pub(super) struct Reader<'a> {
     file: &'a str,
     source: &'a str,
     bad: Vec<Bad>,
+    /// Things wrong that are not told for themselves.
+    more: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(file: &'a str, source: &'a str) -> Self {
-        Self { file, source, bad: Vec::new() }
+        Self { file, source, bad: Vec::new(), more: 0 }
     }
 
-    pub(super) fn into_bad(self) -> Vec<Bad> {
+    pub(super) fn into_bad(mut self) -> Vec<Bad> {
+        if self.more > 0 {
+            let message = format!("and {} more that are not told: mend these first", self.more);
+            let last = self.bad.last().map_or((1, 1), |bad| (bad.line, bad.column));
+            self.bad.push(Bad {
+                file: self.file.to_owned(),
+                line: last.0,
+                column: last.1,
+                key: String::new(),
+                message,
+            });
+        }
         self.bad
     }
 
@@ -129,6 +151,10 @@ impl<'a> Reader<'a> {
 
     /// Something is wrong at these bytes.
     pub(super) fn wrong(&mut self, at: Range<usize>, key: &str, message: impl Into<String>) {
+        if self.bad.len() >= BAD_MAX {
+            self.more += 1;
+            return;
+        }
         let (line, column) = line_and_column(self.source, at.start);
         let bad = Bad { file: self.file.to_owned(), line, column, key: key.to_owned(), message: message.into() };
         if !self.bad.contains(&bad) {

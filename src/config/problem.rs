@@ -8,6 +8,9 @@ use crate::domain::text;
 /// Longest source line that is shown; a longer one is cut and says so.
 const LINE_SHOWN_MAX: usize = 120;
 
+/// Characters of a message or a hint that are shown; a key in the file may be as long as the file.
+const TOLD_MAX: usize = 800;
+
 /// Words in a key that make us hide what stands behind it, should somebody have written a secret there.
 const SECRET_WORDS: [&str; 6] = ["token", "secret", "password", "passwd", "credential", "webhook"];
 
@@ -103,12 +106,13 @@ fn without_secrets(line: &str) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = |words: &str| text::shorten(&text::visible(words), TOLD_MAX);
         let file = text::visible(&self.file);
         if self.line == 0 {
-            write!(f, "{file}: {}", text::visible(&self.message))?;
+            write!(f, "{file}: {}", told(&self.message))?;
         } else {
             let number = self.line.to_string();
-            write!(f, "{file}:{number}:{}: {}", self.column, text::visible(&self.message))?;
+            write!(f, "{file}:{number}:{}: {}", self.column, told(&self.message))?;
             let line = text::shorten(&text::visible(&self.shown.replace('\t', " ")), LINE_SHOWN_MAX);
             write!(f, "\n  {number} | {line}")?;
             let room = line.chars().count().saturating_sub(self.column - 1);
@@ -119,7 +123,7 @@ impl fmt::Display for Problem {
             }
         }
         match &self.hint {
-            Some(hint) => write!(f, "\n  → {}", text::visible(hint)),
+            Some(hint) => write!(f, "\n  → {}", told(hint)),
             None => Ok(()),
         }
     }

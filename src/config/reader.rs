@@ -3,7 +3,7 @@
 //! A section asks for each key it knows; what nobody asked for is unknown and refused, with the nearest key
 //! that was. That way the list of valid keys is never written twice.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
 use crate::domain::names::{HostName, PersonId, ProjectName, RoleName, ServiceName, StackName};
+
+/// Problems of one file that are told: more would not be read, and each costs a search for its line.
+const PROBLEMS_MAX: usize = 100;
 
 /// How alike two words must be to be offered for one another (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
@@ -42,11 +45,13 @@ pub(crate) struct Source<'a> {
     pub(crate) name: &'a str,
     pub(crate) text: &'a str,
     problems: RefCell<Vec<Problem>>,
+    /// Problems that are not told for themselves.
+    more: Cell<usize>,
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn new(name: &'a str, text: &'a str) -> Self {
-        Self { name, text, problems: RefCell::new(Vec::new()) }
+        Self { name, text, problems: RefCell::new(Vec::new()), more: Cell::new(0) }
     }
 
     /// The problem at a place, for later.
@@ -55,7 +60,11 @@ impl<'a> Source<'a> {
     }
 
     pub(crate) fn refuse(&self, span: Range<usize>, key: &str, message: impl Into<String>, hint: Option<String>) {
-        self.problems.borrow_mut().push(self.problem(span, key, message).with_hint(hint));
+        if self.problems.borrow().len() < PROBLEMS_MAX {
+            self.problems.borrow_mut().push(self.problem(span, key, message).with_hint(hint));
+        } else {
+            self.more.set(self.more.get() + 1);
+        }
     }
 
     pub(crate) fn is_clean(&self) -> bool {
@@ -66,6 +75,10 @@ impl<'a> Source<'a> {
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|p| (p.line, p.column));
+        if self.more.get() > 0 {
+            let message = format!("and {} more problems that are not told: mend these first", self.more.get());
+            problems.push(Problem::of_file(self.name, message, None));
+        }
         problems
     }
 }

@@ -1,9 +1,13 @@
 //! Messages no chat has touched: what a person is told, as meaning; each surface draws it its own way.
 //!
 //! At most twelve lines of about forty columns before it folds, the next action last (decision 28).
-//! Spans keep ids and code apart from prose so that right-to-left text can isolate them.
+//! Spans keep ids and code apart from prose so that right-to-left text can isolate them. Whatever goes into one through
+//! [`text`], [`strong`], [`code`] or [`Card::button`] is made visible first: no caller has to think of it, and a newline
+//! from outside cannot pass for a line of ours.
 
 use serde::{Deserialize, Serialize};
+
+use super::text::visible;
 
 /// A piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +100,7 @@ impl Card {
     /// The same card with one more button.
     #[must_use]
     pub fn button(mut self, label: &str, command: String) -> Self {
-        self.buttons.push(Button { label: label.to_owned(), command });
+        self.buttons.push(Button { label: visible(label), command: visible(&command) });
         self
     }
 
@@ -112,16 +116,16 @@ impl Card {
 }
 
 /// Prose.
-pub fn text(s: impl Into<String>) -> Span {
-    Span::Text(s.into())
+pub fn text(s: impl AsRef<str>) -> Span {
+    Span::Text(visible(s.as_ref()))
 }
 
 /// Prose that matters most.
-pub fn strong(s: impl Into<String>) -> Span {
-    Span::Strong(s.into())
+pub fn strong(s: impl AsRef<str>) -> Span {
+    Span::Strong(visible(s.as_ref()))
 }
 
 /// An id, a name, a command.
 pub fn code(s: impl ToString) -> Span {
-    Span::Code(s.to_string())
+    Span::Code(visible(&s.to_string()))
 }

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::line::{LINE_MAX, Line};
+use crate::plain_file;
 
 /// A file of lines, named by the position of its first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Lines {
 
     /// From the line that begins at `offset`; line numbers then count from there.
     pub(crate) fn open_at(path: &Path, offset: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = plain_file::open(path)?;
         if offset > 0 {
             file.seek(SeekFrom::Start(offset))?;
         }
@@ -107,7 +108,7 @@ impl Lines {
 
 /// Calls `with` for the last line of a closed segment, cut into parts, without reading the rest of the file.
 pub(crate) fn last_line<T>(path: &Path, with: impl FnOnce(Line<'_>) -> T) -> io::Result<Option<T>> {
-    let mut file = File::open(path)?;
+    let mut file = plain_file::open(path)?;
     let length = file.metadata()?.len();
     let back = length.min(LINE_MAX as u64 + 1);
     file.seek(SeekFrom::Start(length - back))?;

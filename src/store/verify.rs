@@ -18,6 +18,10 @@ use super::record::{Envelope, OfBatch};
 use super::signatures::Signatures;
 use super::{Hash, Head};
 use crate::domain::ids::Position;
+use crate::domain::text::{shorten, visible};
+
+/// Characters of what is said of a damage; it may quote a line of up to a mebibyte.
+const WHAT_MAX: usize = 1_000;
 
 /// Name of the folder with the segment files inside a store's folder.
 pub const SEGMENTS: &str = "log";
@@ -75,9 +79,11 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Both may hold what whoever wrote the file wanted a terminal to do.
+        let (file, what) = (visible(&self.file.display().to_string()), shorten(&visible(&self.what), WHAT_MAX));
         match self.line {
-            0 => write!(f, "{}: {}", self.file.display(), self.what),
-            line => write!(f, "{}, line {line}: {}", self.file.display(), self.what),
+            0 => write!(f, "{file}: {what}"),
+            line => write!(f, "{file}, line {line}: {what}"),
         }
     }
 }

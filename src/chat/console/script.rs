@@ -37,15 +37,42 @@ pub(super) fn lines_of(mut input: impl BufRead + Send + 'static) -> std::io::Res
     std::thread::Builder::new().name("console-input".into()).spawn(move || {
         let mut line = Vec::new();
         // An input that breaks has ended as far as the conversation is concerned.
-        while input.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let text = String::from_utf8_lossy(&line).trim().to_owned();
-            line.clear();
+        while let Ok(Some(whole)) = next_line(&mut input, &mut line) {
+            let text = String::from_utf8_lossy(&line);
+            // Of a line that is too long the beginning alone must not be taken for what was meant: it stays too long.
+            let text = if whole { text.trim().to_owned() } else { text.into_owned() };
             if send.blocking_send(text).is_err() {
                 return;
             }
         }
     })?;
     Ok(lines)
+}
+
+/// Reads to the end of a line and keeps a little more of it than can be said: `Some(false)` when there was more than
+/// that, `None` when the input has ended.
+fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<Option<bool>> {
+    line.clear();
+    let (mut any, mut whole) = (false, true);
+    loop {
+        let part = match input.fill_buf() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if part.is_empty() {
+            return Ok(any.then_some(whole));
+        }
+        any = true;
+        let end = part.iter().position(|b| *b == b'\n');
+        let taken = end.unwrap_or(part.len());
+        let room = (SAY_LIMIT + 1).saturating_sub(line.len());
+        whole &= taken <= room;
+        line.extend_from_slice(&part[..taken.min(room)]);
+        input.consume(taken + usize::from(end.is_some()));
+        if end.is_some() {
+            return Ok(Some(whole));
+        }
+    }
 }
 
 /// Something said that waits for its answer.

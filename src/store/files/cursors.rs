@@ -5,7 +5,6 @@
 //! nothing else would notice. An older copy of it cannot be told from the newest; messages then come twice.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +16,10 @@ use super::super::ReadError;
 use super::super::line::LogId;
 use super::disk::replace;
 use crate::domain::ids::Position;
+use crate::plain_file;
+
+/// Largest file that is read, in bytes; a surface takes some twenty of them.
+const FILE_MAX: u64 = 64 * 1024;
 
 /// The cursors.
 #[derive(Debug)]
@@ -94,7 +97,7 @@ fn lost(why: &str, warnings: &mut Vec<String>) -> Told {
 }
 
 fn read(file: &Path, log: LogId) -> Result<Option<Told>, String> {
-    let bytes = match fs::read(file) {
+    let bytes = match plain_file::read(file, FILE_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
@@ -120,4 +123,32 @@ fn sum(log: LogId, told: &Told) -> serde_json::Result<String> {
     hasher.update(log.0);
     hasher.update(serde_json::to_vec(told)?);
     Ok(hex::encode(hasher.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_of_cursors_is_told_and_skips_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cursors.json");
+        let (log, head) = (LogId([7; 16]), Position(7));
+        let open = || {
+            let mut warnings = Vec::new();
+            let cursors = Cursors::open(file.clone(), log, head, &mut warnings);
+            (cursors.get("console").0, warnings)
+        };
+        write(&file, log, &Told::from([("console".to_owned(), Position(5))])).unwrap();
+        assert_eq!(open(), (5, Vec::new()));
+        write(&file, log, &Told::from([("console".to_owned(), Position(u64::MAX))])).unwrap();
+        assert_eq!((open().0, open().1.len()), (7, 1), "beyond the log's end");
+        for damaged in
+            ["", "[]", r#"{"console":5}"#, r#"{"log":"","sum":"","told":{"console":-1}}"#, &"{\"a\":".repeat(9_000)]
+        {
+            std::fs::write(&file, damaged).unwrap();
+            let (told, warnings) = open();
+            assert_eq!((told, warnings.len()), (0, 1), "{damaged:.40}");
+        }
+    }
 }

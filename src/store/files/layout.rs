@@ -22,9 +22,13 @@ use rustix::fs::FlockOperation;
 use super::super::reader::segment_name;
 use super::super::verify::SEGMENTS;
 use super::disk::{replace, sync_folder_of};
+use crate::plain_file;
 
 /// Bytes of the lock file: the process's id, blanks, a newline.
 const LOCK_WIDTH: usize = 20;
+
+/// Largest key file that is read, in bytes; ours has 65.
+const KEY_FILE_MAX: u64 = 1024;
 
 /// Paths in a store's folder.
 #[derive(Debug, Clone)]
@@ -105,8 +109,9 @@ impl Layout {
     /// The signing key: read, or made when there is none and `make` says so.
     pub(crate) fn key(&self, make: bool) -> Result<SigningKey, KeyError> {
         let path = self.root.join("key");
-        match fs::read_to_string(&path) {
-            Ok(text) => {
+        match plain_file::read(&path, KEY_FILE_MAX) {
+            Ok(bytes) => {
+                let text = String::from_utf8(bytes).map_err(|_| KeyError::NotAKey)?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
                 let mut secret = [0; 32];
                 hex::decode_to_slice(text.trim(), &mut secret).map_err(|_| KeyError::NotAKey)?;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread;
@@ -17,7 +17,7 @@ use super::super::Head;
 use super::super::admit;
 use super::super::checkpoint::Signer;
 use super::super::line::LogId;
-use super::super::reader::{Segment, segments_in};
+use super::super::reader::{Lines, Segment, segments_in};
 use super::super::table::{Location, MemoryTable};
 use super::super::verify::Damage;
 use super::ballast::Ballast;
@@ -268,11 +268,18 @@ impl From<io::Error> for BeginError {
     }
 }
 
+/// Whether a whole line stands in the file, or more than a line can have.
+fn has_more_than_a_torn_write(file: &Path) -> io::Result<bool> {
+    let mut lines = Lines::open(file)?;
+    let ended = lines.next()?.is_some_and(|first| first.ended);
+    Ok(ended || !lines.at_end()?)
+}
+
 /// Begins a log where there is none, or where a crash interrupted its very first write.
 fn begin(layout: &Layout, found: &[Segment], options: &OpenOptions) -> Result<Option<Segment>, BeginError> {
     let begun = match found {
         [] => false,
-        [only] => only.first != 0 || fs::read(&only.path)?.contains(&b'\n') || has_content(&layout.index()),
+        [only] => only.first != 0 || has_more_than_a_torn_write(&only.path)? || has_content(&layout.index()),
         _ => true,
     };
     if begun {
