@@ -16,6 +16,7 @@ mod composes;
 
 #[path = "real/after.rs"]
 mod after;
+#[allow(dead_code)] // the bad nights use more of it
 #[path = "real/bot.rs"]
 mod bot;
 #[path = "real/chance.rs"]

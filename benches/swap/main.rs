@@ -61,7 +61,7 @@ async fn measure(id: &str, folder: &Path) -> Result<()> {
 
     let bench = Bench::up(&product, &format!("{id}-served"), &folder.join("served"), KINDS[0], &composes).await?;
     let home = bench.into_first();
-    let events = replay::fill(home.1.log(), &thread, EVENTS).await?;
+    let events = replay::fill(home.1.log().as_ref(), &thread, EVENTS).await?;
     let (config, socket) = (home.1.config.clone(), home.1.socket.clone());
     home.1.close();
     let plain = serve::measure(&config, &socket, &[]).await?;
