@@ -22,7 +22,7 @@ use super::index::take_in;
 use crate::domain::event::{Event, Outcome, Subject};
 use crate::domain::ids::{ApprovalId, Position, RunId};
 use crate::domain::plan::{StepOutput, WayOut};
-use crate::domain::run::{StepState, name_of};
+use crate::domain::run::{RunState, Status, StepState, name_of};
 
 const GOLDEN: &str = include_str!("../../../tests/golden/records.jsonl");
 
@@ -51,6 +51,42 @@ pub(super) fn one(kind: &str) -> Event {
     EVENTS.get(kind).expect("there is a golden line").clone()
 }
 
+/// What a run that stands there writes next, more often than not.
+fn likely(run: &RunState, dice: &mut Dice, plan: &Event) -> Option<Event> {
+    let Event::Planned { plan: planned, hash, .. } = plan else { return None };
+    let touched = |s: &StepState| matches!(s, StepState::Open | StepState::Done { .. } | StepState::Failed { .. });
+    Some(match &run.status {
+        Status::Requested => plan.clone(),
+        Status::Planned => {
+            Event::RunClaimed { target: planned.target.clone(), plan_hash: hash.clone(), approval: None }
+        }
+        Status::Claimed => Event::Passed { plan_hash: hash.clone() },
+        Status::Running => match run.steps.iter().position(|s| !matches!(s, StepState::Done { .. })) {
+            None => Event::Ended { outcome: Outcome::Done },
+            Some(step) if run.steps[step] == StepState::Open && dice.roll(3) > 0 => {
+                Event::StepDone { step, output: StepOutput::Nothing }
+            }
+            Some(step) if run.steps[step] == StepState::Open => Event::StepFailed { step, why: "x".to_owned() },
+            Some(step) if run.steps[step] == StepState::Waiting => Event::StepIntent { step },
+            Some(_) => Event::UndoBegun { why: "x".to_owned() },
+        },
+        Status::Undoing { .. } => match run.steps.iter().position(|s| *s == StepState::UndoOpen) {
+            Some(step) if dice.roll(3) == 0 => {
+                Event::Stuck { step, why: "x".to_owned(), remains: vec!["x".to_owned()] }
+            }
+            Some(step) => Event::UndoDone { step },
+            None => match run.steps.iter().rposition(touched) {
+                Some(step) => Event::UndoIntent { step },
+                None => Event::Ended { outcome: Outcome::Undone { why: "x".to_owned() } },
+            },
+        },
+        Status::Stuck { .. } => {
+            Event::Resolved { way: [WayOut::Retry, WayOut::Undo, WayOut::Accept][dice.roll(3)], by: run.id }
+        }
+        Status::Ended { .. } => return None,
+    })
+}
+
 /// Something that may come next; much of it cannot, and is refused.
 pub(super) fn next(dice: &mut Dice, n: usize, head: Position, table: &dyn Table) -> Draft {
     let Event::Planned { plan, hash, notes } = one("planned") else { panic!("it is a plan") };
@@ -69,7 +105,14 @@ pub(super) fn next(dice: &mut Dice, n: usize, head: Position, table: &dyn Table)
     let done = holder.map_or(0, |h| h.steps.iter().filter(|s| matches!(s, StepState::Done { .. })).count());
     let step = if dice.roll(4) == 0 { dice.roll(2) } else { done };
     let releases = ["release_seen", "release_proven", "release_left", "release_back"];
-    let event = match dice.roll(26) {
+    if dice.roll(2) == 0
+        && let Some(state) = open.iter().find(|state| state.id == run)
+        && let Some(event) =
+            likely(state, dice, &Event::Planned { plan: plan.clone(), hash: hash.clone(), notes: notes.clone() })
+    {
+        return Draft { about: About::Subject(Subject::Run(run)), at: Timestamp::UNIX_EPOCH, event };
+    }
+    let event = match if open.is_empty() { dice.roll(3) } else { dice.roll(26) } {
         0 if open.len() < 4 => {
             let Event::Invoked { mut invocation, actor, command, target, dry_run } = one("invoked") else {
                 panic!("it is one")
