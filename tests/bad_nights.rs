@@ -38,6 +38,8 @@ mod clock;
 mod disk;
 #[path = "bad_nights/fault.rs"]
 mod fault;
+#[path = "bad_nights/floor.rs"]
+mod floor;
 #[path = "bad_nights/hands.rs"]
 mod hands;
 #[path = "bad_nights/home.rs"]

@@ -48,7 +48,8 @@ impl<E: Engine> HostAgent<E> {
         let mut refusals = 0;
         let mut waited = Duration::ZERO;
         let mut started_ms = None;
-        for _ in 0..MOVES_MAX {
+        let mut moves = 0;
+        while moves < MOVES_MAX {
             let asked = tokio::time::Instant::now();
             let seen = match self.see(&mut way.op).await {
                 Ok(seen) => seen,
@@ -57,6 +58,8 @@ impl<E: Engine> HostAgent<E> {
                     continue;
                 }
             };
+            // An engine that does not answer uses up patience, which has its own bound, and no moves.
+            moves += 1;
             let step = operation::next(&way.op, &seen, &way.taken);
             let asked = tokio::time::Instant::now();
             match step {

@@ -98,6 +98,11 @@ impl Fault {
     pub(crate) const OF_CLOCK: &[Fault] = &[Forward, Back];
     pub(crate) const OF_DISK: &[Fault] = &[DiskFull];
 
+    /// It takes minutes, whatever is done.
+    pub(crate) fn only_long(self) -> bool {
+        self == HungForGood
+    }
+
     /// Somebody else changed the containers: then the end may say that things are otherwise than planned.
     pub(crate) fn by_hand(self) -> bool {
         Self::BY_HAND.contains(&self)
@@ -108,10 +113,12 @@ impl Fault {
         matches!(self, HungForGood | Slow | Error500Always | CutAlways | TruncatedAlways | DiskFull)
     }
 
-    /// It is over after so many seconds.
-    pub(crate) fn lasts_s(self) -> Option<u64> {
+    /// It is over after so many seconds. In the short form nothing of the socket goes on until the run has given up, which
+    /// takes minutes by design.
+    pub(crate) fn lasts_s(self, long: bool) -> Option<u64> {
         match self {
-            HungAWhile => Some(15),
+            Slow | Error500Always | CutAlways | TruncatedAlways if !long => Some(8),
+            HungAWhile => Some(12),
             HungLooks => Some(25),
             Refused => Some(10),
             Hostile => Some(5),

@@ -45,6 +45,8 @@ pub(crate) struct Lane {
     pub(crate) env: String,
     pub(crate) clock: Option<Arc<FakeClock>>,
     proxy: Proxy,
+    /// The long form.
+    pub(crate) long: bool,
 }
 
 /// How a night went.
@@ -58,7 +60,7 @@ pub(crate) struct Told {
 }
 
 impl Lane {
-    pub(crate) async fn open(lab: &Arc<Lab>, setting: Setting) -> Option<Self> {
+    pub(crate) async fn open(lab: &Arc<Lab>, setting: Setting, long: bool) -> Option<Self> {
         let compose = vec![Compose::find(setting.compose)?.program.to_string_lossy().into_owned()];
         let first = if setting.target == Target::Good { "good" } else { "exits" };
         let restart =
@@ -71,7 +73,7 @@ impl Lane {
         };
         let proxy = Proxy::before(shop.folder(), &lab.host);
         let config = shop.write_config(&Settings { docker: Some(proxy.socket.clone()), ..Settings::default() });
-        limits(&config);
+        limits(&shop, &config);
         let env = shop.env();
         let bot = start(&shop, &config, clock.as_deref()).await;
         let journal = bot.journal.clone();
@@ -82,7 +84,7 @@ impl Lane {
             Side { version: "1.0", release: old, print: shop.fingerprint(&shop.image("1.0")).await },
             Side { version: "1.1", release: new, print: shop.fingerprint(&shop.image("1.1")).await },
         ];
-        Some(Self { lab: Arc::clone(lab), shop: Arc::new(shop), setting, journal, bot, sides, env, clock, proxy })
+        Some(Self { lab: Arc::clone(lab), shop: Arc::new(shop), setting, journal, bot, sides, env, clock, proxy, long })
     }
 
     /// One night, from one shop in order to another.
@@ -154,7 +156,7 @@ impl Lane {
         if fault == Fault::Refused {
             self.proxy.shut(true);
         }
-        let over = match fault.lasts_s() {
+        let over = match fault.lasts_s(self.long) {
             Some(seconds) => lasts >= Duration::from_secs(seconds),
             None => !fault.until_rest(),
         };
@@ -197,14 +199,18 @@ impl Lane {
     }
 }
 
-/// Nobody asks for a rollback as often as we do.
-fn limits(config: &Path) {
+/// Nobody asks for a rollback as often as we do: a command file of the team's own, with another rate.
+fn limits(shop: &Shop, config: &Path) {
+    let (ours, theirs) = ("rate       = { count = 5, per = \"10m\" }", "rate       = { count = 600, per = \"10m\" }");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("commands/rollback.toml");
+    let text = std::fs::read_to_string(file).expect("our own command file");
+    assert!(text.contains(ours), "the rate of /rollback image: {text}");
+    let folder = shop.folder().join("commands");
+    std::fs::create_dir(&folder).expect("a folder of ours");
+    std::fs::write(folder.join("rollback.toml"), text.replace(ours, theirs)).expect("it is ours");
     let text = std::fs::read_to_string(config).expect("it was just written");
-    let often = "[limits]\ndoor = 6000\ncommand = { \"rollback image\" = 6000, \"runs retry\" = 6000, \"runs undo\" = 6000, \
-                 \"runs accept\" = 6000, \"runs show\" = 6000, \"status\" = 6000 }\n";
-    let text = text.replace("[limits]\ndoor = 600\n", often);
-    assert!(text.contains("rollback image\" = 6000"), "the config has its limits: {text}");
-    std::fs::write(config, text).expect("it is ours");
+    let text = text.replacen("[sternway]\n", &format!("[sternway]\ncommands = \"{}\"\n", folder.display()), 1);
+    std::fs::write(config, text.replace("door = 600", "door = 6000")).expect("it is ours");
 }
 
 async fn start(shop: &Shop, config: &PathBuf, clock: Option<&FakeClock>) -> Served {

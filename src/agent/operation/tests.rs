@@ -185,6 +185,24 @@ fn an_old_container_that_did_not_run_is_not_started_on_the_way_back() {
     assert_eq!(seen.old, seat("N", Life::Ended(1), always()), "{moves:#?}");
 }
 
+#[test]
+fn an_old_container_that_went_down_with_its_engine_before_it_was_touched_runs_again_and_is_proven() {
+    let phases = [Phase::Preparing, Phase::Back { why: "it could not be made".to_owned(), cut: false }];
+    for phase in phases {
+        let mut op = operation(phase);
+        let mut seen = Seen {
+            old: seat("N", Life::Ended(137), always()),
+            new: seat("N.next-abc", Life::Created, no_restart()),
+            stranger: None,
+        };
+        let (end, moves) = play(&mut op, &mut seen, true);
+        assert_eq!(end, Move::Done(End::Old), "{moves:#?}");
+        assert_eq!(seen.old.map(|old| old.life), Some(Life::Up), "{moves:#?}");
+        assert!(moves.contains(&format!("{:?}", Move::Prove(Which::Old))), "{moves:#?}");
+        assert_eq!(seen.new, None, "{moves:#?}");
+    }
+}
+
 fn beside_each_other(phase: Phase) -> Operation {
     let web =
         crate::domain::plan::Proxy { service: ServiceName::parse("web").unwrap(), signal: Some("HUP".to_owned()) };
