@@ -14,13 +14,14 @@
 //! | `check` | | asks the service beside it for its health; the image's HEALTHCHECK |
 //!
 //! What an image is baked with: `SHOP_ROLE`, `SHOP_VERSION`, and `SHOP_BEHAVIOUR` = `good`, `breaks` (answers
-//! well for two seconds, then 500), `never-healthy` (500 from the start), `exits` (at once, code 1), `deaf`
-//! (never answers SIGTERM), `slow` (boots for two seconds).
+//! well for two seconds, then 500), `tires` (says three times that it is well, then never again), `never-healthy` (500
+//! from the start), `exits` (at once, code 1), `deaf` (never answers SIGTERM), `slow` (boots for two seconds).
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const BOOT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long `breaks` answers well and `slow` boots.
 const TWO_SECONDS: Duration = Duration::from_secs(2);
+/// How often `tires` says that it is well.
+const TIRES_AFTER: u32 = 3;
 /// A request head longer than this is not one of ours.
 const HEAD_LIMIT: usize = 16 * 1024;
 
@@ -106,11 +109,13 @@ fn serve(listener: TcpListener, answer: impl Fn(TcpStream) -> Result<()> + Send 
 fn api(behaviour: &str) -> Result<()> {
     let db = setting("SHOP_DB").unwrap_or_else(|| "db:6000".into());
     let (behaviour, started) = (behaviour.to_owned(), Instant::now());
+    let asked = AtomicU32::new(0);
     serve(listen(3000)?, move |mut stream| {
         let request = Request::read(&mut stream)?;
         let broken = match behaviour.as_str() {
             "never-healthy" => true,
             "breaks" => started.elapsed() > TWO_SECONDS,
+            "tires" if request.path == "/api/health" => asked.fetch_add(1, Ordering::Relaxed) >= TIRES_AFTER,
             _ => false,
         };
         let (status, body) = match (request.method.as_str(), request.path.as_str()) {
