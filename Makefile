@@ -2,6 +2,7 @@
 # make test    every test, on a real Docker engine as well
 # Both set up all they need beyond Rust, make and a C compiler, and remove what they made.
 #
+# make nights-kills   the bot killed at every point of a rollback, in every form; `make test` has a sample of it
 # make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
 #
 # PLAY_ONLY=1 make demo    plays the story and ends; so does a demo whose input is not a terminal
@@ -9,7 +10,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -48,6 +49,10 @@ engine-28: rust product
 
 engine-28-store: rust product
 	@tests/setup/engines.sh 28.5.2 --containerd-store -- sh -ec '$(ON_ENGINE); $(STORY)'
+
+# Every call, record and sync, both ways. STERNWAY_KILLS_SEED=n with `make test` tries the sample of that seed again.
+nights-kills: rust product
+	@STERNWAY_KILLS=all $(ENGINE) run -- cargo test --locked --no-fail-fast --test real_engine -- --nocapture killed_anywhere
 
 check: fmt lint test deny
 

@@ -11,14 +11,25 @@ mod real_engine;
 #[path = "support/registry.rs"]
 mod registry;
 
+#[path = "next_up/composes.rs"]
+mod composes;
+
+#[path = "real/after.rs"]
+mod after;
 #[path = "real/bot.rs"]
 mod bot;
+#[path = "real/chance.rs"]
+mod chance;
 #[path = "real/console.rs"]
 mod console;
+#[path = "real/lane.rs"]
+mod lane;
 #[path = "real/proxy.rs"]
 mod proxy;
 #[path = "real/shop.rs"]
 mod shop;
+#[path = "real/trace.rs"]
+mod trace;
 
 #[path = "real/canary.rs"]
 mod canary;

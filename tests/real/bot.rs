@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sternway::domain::event::{Event, Subject};
@@ -29,9 +31,21 @@ pub(crate) struct Served {
 impl Served {
     /// Starts it on this config; it hears when this returns.
     pub(crate) async fn start(shop: &Shop, config: &Path, store: &Path) -> Self {
+        Self::start_as(Command::new(STERNWAY), shop, config, store).await
+    }
+
+    /// The same under another program, which becomes it.
+    pub(crate) async fn start_as(command: Command, shop: &Shop, config: &Path, store: &Path) -> Self {
+        let mut served = Self::spawn(command, shop, config, store);
+        assert!(served.hears().await, "the bot ended: {}", last_lines(&served.log));
+        served
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn spawn(mut command: Command, shop: &Shop, config: &Path, store: &Path) -> Self {
         let log = shop.folder().join("bot.log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a file of ours");
-        let child = Command::new(STERNWAY)
+        let child = command
             .args(["serve", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -39,23 +53,22 @@ impl Served {
             .stderr(stderr)
             .spawn()
             .expect("sternway can be started");
-        let mut served = Self { child, socket: shop.socket(), journal: Journal::of(store), log };
-        served.hears().await;
-        served
+        Self { child, socket: shop.socket(), journal: Journal::of(store), log }
     }
 
-    async fn hears(&mut self) {
+    /// Waits until it hears; false when it has ended.
+    pub(crate) async fn hears(&mut self) -> bool {
         let socket = self.socket.clone();
         until("the bot to hear", async || {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("the bot ended with {status}: {}", last_lines(&self.log));
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return Ok(false);
             }
             match Seat::try_sit(&socket, None).await {
-                Ok(_) => Ok(()),
+                Ok(_) => Ok(true),
                 Err(why) => Err(format!("{why}; {}", last_lines(&self.log))),
             }
         })
-        .await;
+        .await
     }
 
     /// Its process.
@@ -118,43 +131,73 @@ pub(crate) fn last_lines(path: &Path) -> String {
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
-/// The log as its files tell it, read beside the running bot.
+/// The log as its files tell it, read beside the running bot. What was read once is kept: a log only grows while one
+/// bot runs, and each start of a bot begins a journal anew.
 #[derive(Clone)]
 pub(crate) struct Journal {
     pub(crate) store: PathBuf,
+    read: Arc<Mutex<Known>>,
+}
+
+/// What is known of the files.
+#[derive(Default)]
+struct Known {
+    /// How far each was read.
+    files: BTreeMap<PathBuf, u64>,
+    records: Vec<(Position, Wire)>,
+    runs: BTreeMap<RunId, RunState>,
+}
+
+impl Known {
+    fn read_on(&mut self, store: &Path) {
+        let Ok(entries) = std::fs::read_dir(store.join("log")) else { return };
+        let mut files: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "log"));
+        files.sort();
+        for path in files {
+            let from = self.files.entry(path.clone()).or_default();
+            let mut file = File::open(&path).expect("a segment can be read");
+            file.seek(SeekFrom::Start(*from)).expect("a file");
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).expect("a segment can be read");
+            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            *from += whole as u64;
+            for line in bytes[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+                let (position, wire) = read_line(line);
+                if let Some(Subject::Run(id)) = wire.subject {
+                    let folded = fold(self.runs.remove(&id), position, wire.at, &wire.body);
+                    self.runs.insert(id, folded.expect("the journal is consistent"));
+                }
+                self.records.push((position, wire));
+            }
+        }
+    }
 }
 
 impl Journal {
     pub(crate) fn of(store: &Path) -> Self {
-        Self { store: store.to_owned() }
+        Self { store: store.to_owned(), read: Arc::default() }
+    }
+
+    fn known<T>(&self, of: impl FnOnce(&Known) -> T) -> T {
+        let mut known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        known.read_on(&self.store);
+        of(&known)
     }
 
     /// All whole records, in order.
     pub(crate) fn records(&self) -> Vec<(Position, Wire)> {
-        let mut files: Vec<PathBuf> = match std::fs::read_dir(self.store.join("log")) {
-            Ok(entries) => entries.filter_map(|e| e.ok().map(|e| e.path())).collect(),
-            Err(_) => return Vec::new(),
-        };
-        files.retain(|path| path.extension().is_some_and(|e| e == "log"));
-        files.sort();
-        let mut records = Vec::new();
-        for file in files {
-            let bytes = std::fs::read(file).expect("a segment can be read");
-            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-            records.extend(bytes[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(read_line));
-        }
-        records
+        self.known(|known| known.records.clone())
     }
 
     /// Every run on record, oldest first.
     pub(crate) fn runs(&self) -> Vec<RunState> {
-        let mut runs: BTreeMap<RunId, RunState> = BTreeMap::new();
-        for (position, wire) in self.records() {
-            let Some(Subject::Run(id)) = wire.subject else { continue };
-            let folded = fold(runs.get(&id).cloned(), position, wire.at, &wire.body);
-            runs.insert(id, folded.expect("the journal is consistent"));
-        }
-        runs.into_values().collect()
+        self.known(|known| known.runs.values().cloned().collect())
+    }
+
+    /// Runs asked for after this record.
+    pub(crate) fn runs_after(&self, position: Position) -> Vec<RunState> {
+        self.known(|known| known.runs.range(RunId(Position(position.0 + 1))..).map(|(_, run)| run.clone()).collect())
     }
 
     /// The newest rollback asked for after this record.
@@ -164,13 +207,13 @@ impl Journal {
 
     /// Position of the last record.
     pub(crate) fn head(&self) -> Position {
-        self.records().last().map_or(Position(0), |(position, _)| *position)
+        self.known(|known| known.records.last().map_or(Position(0), |(position, _)| *position))
     }
 
     /// How many records of runs stand behind that position.
     pub(crate) fn count_after(&self, position: Position) -> usize {
         let of_run = |wire: &Wire| matches!(wire.subject, Some(Subject::Run(id)) if id.0 > position);
-        self.records().iter().filter(|(_, wire)| of_run(wire)).count()
+        self.known(|known| known.records.iter().filter(|(_, wire)| of_run(wire)).count())
     }
 
     /// Releases of `api`.
@@ -211,8 +254,16 @@ impl Journal {
 
     /// Events about a run, in order.
     pub(crate) fn events(&self, run: RunId) -> Vec<Event> {
+        self.thread(run).into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// The same with their positions.
+    pub(crate) fn thread(&self, run: RunId) -> Vec<(Position, Event)> {
         let of_run = |wire: &Wire| wire.subject == Some(Subject::Run(run));
-        self.records().into_iter().filter(|(_, wire)| of_run(wire)).map(|(_, wire)| wire.body).collect()
+        self.known(|known| {
+            let about = known.records.iter().filter(|(_, wire)| of_run(wire));
+            about.map(|(position, wire)| (*position, wire.body.clone())).collect()
+        })
     }
 
     /// `sternway audit verify` says that the record is whole.

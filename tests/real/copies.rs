@@ -8,9 +8,11 @@ use sternway::domain::run::{RunState, Status};
 use crate::bot::Served;
 use crate::shop::{Settings, Shop, until};
 
-const PORT_OF_API: &str = "ports: [\"127.0.0.1:${API_PORT:-13000}:3000\"]";
+/// The API's port as the Compose file has it.
+pub(crate) const PORT_OF_API: &str = "ports: [\"127.0.0.1:${API_PORT:-13000}:3000\"]";
 
-fn edited(config: &Path, change: impl FnOnce(String) -> String) {
+/// Changes the config that was written.
+pub(crate) fn edited(config: &Path, change: impl FnOnce(String) -> String) {
     let text = std::fs::read_to_string(config).unwrap();
     let changed = change(text.clone());
     assert_ne!(text, changed, "the config was to be another");

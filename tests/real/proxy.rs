@@ -1,5 +1,5 @@
 //! A door in front of the engine's socket that counts the calls that change something, and can end the bot before one
-//! reaches the engine, or after the engine has answered but before the bot hears it.
+//! reaches the engine, in the middle of it, or after the engine has answered but before the bot hears it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,13 +12,21 @@ use tokio_util::task::AbortOnDropHandle;
 /// Longest head of a request or answer.
 const HEAD_LIMIT: usize = 64 * 1024;
 
-/// On which side of a call the bot is killed.
+/// When in a call the bot is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// The engine never hears of it.
     Before,
+    /// The engine has half of the request, and then the end of the connection.
+    Cut,
+    /// The engine has all of the request and is about it when the bot's end of the connection goes away.
+    During,
     /// The engine has done it; the bot never hears of that.
     After,
+}
+
+impl Side {
+    pub(crate) const ALL: [Self; 4] = [Self::Before, Self::Cut, Self::During, Self::After];
 }
 
 #[derive(Default)]
@@ -109,37 +117,45 @@ async fn between(
     kill: Option<(usize, Side, Pid)>,
     state: &Mutex<State>,
 ) -> std::io::Result<()> {
-    engine.write_all(head.as_bytes()).await?;
-    engine.write_all(rest).await?;
-    if let Some((_, _, pid)) = kill {
-        let mut answer = Vec::new();
-        engine_answer(&mut engine, &mut client, &mut answer).await?;
-        kill_now(state, pid, &format!("{} → {}", head.lines().next().unwrap_or_default(), first_line(&answer)));
-        return Ok(());
-    }
-    tokio::io::copy_bidirectional(&mut client, &mut engine).await.map(drop)
-}
-
-/// Sends what the client still has to say until the engine begins to answer, which it does when it has done it.
-async fn engine_answer(
-    engine: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    client: &mut UnixStream,
-    answer: &mut Vec<u8>,
-) -> std::io::Result<()> {
-    let mut buffer = [0; 8192];
-    let mut from_engine = [0; 8192];
-    loop {
-        tokio::select! {
-            read = client.read(&mut buffer) => match read? {
-                0 => return Ok(()),
-                n => engine.write_all(&buffer[..n]).await?,
-            },
-            read = engine.read(&mut from_engine) => {
-                answer.extend_from_slice(&from_engine[..read?]);
-                return Ok(());
-            }
+    let Some((_, side, pid)) = kill else {
+        engine.write_all(head.as_bytes()).await?;
+        engine.write_all(rest).await?;
+        return tokio::io::copy_bidirectional(&mut client, &mut engine).await.map(drop);
+    };
+    let first = head.lines().next().unwrap_or_default();
+    let mut whole = [head.as_bytes(), rest].concat();
+    // Asked for before the kill: afterwards the bot has nothing more to say.
+    while whole.len() < head.len() + body_length(head) {
+        let mut buffer = [0; 8192];
+        match client.read(&mut buffer).await? {
+            0 => break,
+            n => whole.extend_from_slice(&buffer[..n]),
         }
     }
+    match side {
+        Side::Before | Side::Cut => {
+            engine.write_all(&whole[..whole.len() / 2]).await?;
+            kill_now(state, pid, &format!("{first} (half of it)"));
+        }
+        Side::During => {
+            engine.write_all(&whole).await?;
+            kill_now(state, pid, &format!("{first} (no answer)"));
+        }
+        Side::After => {
+            engine.write_all(&whole).await?;
+            let mut answer = [0; 8192];
+            let read = engine.read(&mut answer).await?;
+            kill_now(state, pid, &format!("{first} → {}", first_line(&answer[..read])));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the body, as the head says.
+fn body_length(head: &str) -> usize {
+    let lower = head.to_ascii_lowercase();
+    let said = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
+    said.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 
 fn first_line(answer: &[u8]) -> String {

@@ -42,13 +42,22 @@ impl Shop {
 
     /// The same with another Compose file.
     pub(crate) async fn with(versions: &[(&str, &str)], edit: impl FnOnce(String) -> String) -> Option<Self> {
+        Self::by(compose_command().await, versions, edit).await
+    }
+
+    /// The same with that compose.
+    pub(crate) async fn by(
+        compose: Vec<String>,
+        versions: &[(&str, &str)],
+        edit: impl FnOnce(String) -> String,
+    ) -> Option<Self> {
         let mut shop = Self::bare().await?;
         if !rustix::process::getuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "CI must run these tests as root: two users speak here");
             eprintln!("SKIPPED: only root can speak on the console as two people");
             return None;
         }
-        shop.compose = compose_command().await;
+        shop.compose = compose;
         fs::create_dir(shop.project_folder()).expect("a folder");
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/product/compose.yml");
         let text = edit(fs::read_to_string(file).expect("the product's compose file"));
@@ -101,7 +110,8 @@ impl Shop {
         self.folder.path()
     }
 
-    fn project_folder(&self) -> PathBuf {
+    /// The folder of the project.
+    pub(crate) fn project_folder(&self) -> PathBuf {
         self.folder.path().join("shop")
     }
 
@@ -344,7 +354,7 @@ pub(crate) async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Result<T, 
 }
 
 /// GET; the trimmed body of a 200, else what came.
-async fn get(port: u16, path: &str) -> Result<String, String> {
+pub(crate) async fn get(port: u16, path: &str) -> Result<String, String> {
     let asked = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
