@@ -21,6 +21,7 @@
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify image product rust
 .PHONY: help demo test torture engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 .PHONY: help demo test nights-engine engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
