@@ -9,7 +9,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify torture-audit image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -48,6 +48,11 @@ engine-28: rust product
 
 engine-28-store: rust product
 	@tests/setup/engines.sh 28.5.2 --containerd-store -- sh -ec '$(ON_ENGINE); $(STORY)'
+
+# A million records, harmed in every way at random places: each harm named with its line, each cut shown by a checkpoint.
+# STERNWAY_SEED=N replays one round; STERNWAY_HARMS=N does more of them.
+torture-audit: rust
+	STERNWAY_RECORDS=$(or $(STERNWAY_RECORDS),1000000) cargo test --release --locked --test store -- --nocapture tamper::
 
 check: fmt lint test deny
 
