@@ -22,6 +22,7 @@
 .PHONY: help demo test torture engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 .PHONY: help demo test nights-engine engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify torture-audit image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -98,6 +99,10 @@ engine-28-store: rust product
 # Every call, record and sync, both ways. STERNWAY_KILLS_SEED=n with `make test` tries the sample of that seed again.
 nights-kills: rust product
 	@STERNWAY_KILLS=all $(ENGINE) run -- cargo test --locked --no-fail-fast --test real_engine -- --nocapture killed_anywhere
+# A million records, harmed in every way at random places: each harm named with its line, each cut shown by a checkpoint.
+# STERNWAY_SEED=N replays one round; STERNWAY_HARMS=N does more of them.
+torture-audit: rust
+	STERNWAY_RECORDS=$(or $(STERNWAY_RECORDS),1000000) cargo test --release --locked --test store -- --nocapture tamper::
 
 check: fmt lint test deny
 

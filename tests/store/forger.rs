@@ -1,5 +1,5 @@
 //! One history in a folder, and what somebody who has its files can do to them. Each harm says which line it has to be
-//! named by; each is undone from memory.
+//! named by; each is undone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,14 +79,9 @@ pub struct Named {
 pub struct Files {
     pub written: Written,
     paths: Vec<PathBuf>,
-    /// What was changed, as it was.
-    before: Vec<(PathBuf, Vec<u8>)>,
-}
-
-/// A closed segment can only be read; whoever has the folder puts another in its place.
-fn replace(path: &Path, bytes: &[u8]) {
-    let _ = fs::remove_file(path);
-    fs::write(path, bytes).expect("written");
+    folder: PathBuf,
+    /// What was changed, and where it lies as it was.
+    before: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Files {
@@ -95,7 +90,7 @@ impl Files {
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
         paths.sort();
         assert!(paths.len() > 2, "there have to be files in the middle: {paths:?}");
-        Self { written, paths, before: Vec::new() }
+        Self { written, paths, folder: folder.to_owned(), before: Vec::new() }
     }
 
     pub fn paths(&self) -> &[PathBuf] {
@@ -104,8 +99,8 @@ impl Files {
 
     /// Puts back what was changed.
     pub fn restore(&mut self) {
-        for (path, bytes) in self.before.drain(..) {
-            replace(&path, &bytes);
+        for (path, aside) in self.before.drain(..) {
+            fs::rename(aside, path).expect("put back");
         }
     }
 
@@ -113,10 +108,16 @@ impl Files {
         self.put_bytes(file, &lines.concat());
     }
 
-    fn put_bytes(&mut self, file: usize, bytes: &[u8]) {
-        let path = self.paths[file].clone();
-        self.before.push((path.clone(), fs::read(&path).expect("there")));
-        replace(&path, bytes);
+    pub fn put_bytes(&mut self, file: usize, bytes: &[u8]) {
+        self.take_away(file);
+        fs::write(&self.paths[file], bytes).expect("written");
+    }
+
+    /// A closed segment can only be read; whoever has the folder puts another in its place.
+    pub fn take_away(&mut self, file: usize) {
+        let aside = self.folder.join(format!("aside-{}", self.before.len()));
+        fs::rename(&self.paths[file], &aside).expect("taken away");
+        self.before.push((self.paths[file].clone(), aside));
     }
 
     /// Lines of a file, each with its newline.
@@ -205,8 +206,7 @@ impl Files {
                 self.named(file, at + 1, at + 1)
             }
             Harm::FileGone => {
-                self.before.push((self.paths[file].clone(), lines.concat()));
-                fs::remove_file(&self.paths[file]).expect("removed");
+                self.take_away(file);
                 Named { file: self.paths[file + 1].clone(), line: 1 }
             }
             Harm::Rechained => self.rechain(file, at, None),
