@@ -49,8 +49,10 @@ test: rust product
 
 # Every order of events in a small world (docs/decisions/0015): each part of EXPLORE, divided by `;`, is a walk, or
 # one's own: EXPLORE="services=2 night" make explore. Optimised, but not what it depends on, which it hardly uses.
-EXPLORE ?= services=2 night; \
-	services=4 requests=1 crashes=1 lost=1 fails=1 undo-fails=1 cancels=1 ways=1
+EXPLORE ?= services=2 requests=1 crashes=1 lost=1 fails=1 undo-fails=1 cancels=1 ways=1; \
+	services=1 acts ways-asked fails=2 undo-fails=2 ways=2; \
+	services=4 acts nobody-agrees crashes=2 lost=2 fails=1 undo-fails=1 cancels=1 ways=1; \
+	services=2 requests=1 crashes=2 lost=2 fails=1 undo-fails=1 cancels=1 outside=1 hours=1 ways=1
 
 explore: rust
 	@STERNWAY_EXPLORE="$(EXPLORE)" cargo test --locked --lib \

@@ -319,6 +319,11 @@ fn task(real: &mut Real, world: &World, slot: usize, out: &mut Vec<Step>) {
                 lost.luck.lost -= 1;
                 hear(&mut lost, slot, Ear::Uncertain, true, None);
                 out.push(Step { did: Did::Looked(slot, message, Ear::Uncertain), world: lost, wrong: None });
+                // Or the agent is away, and the look never comes to the door.
+                let mut away = next;
+                away.luck.lost -= 1;
+                hear(&mut away, slot, Ear::Uncertain, true, None);
+                out.push(Step { did: Did::Looked(slot, message, Ear::Uncertain), world: away, wrong: None });
             }
         }
     }
