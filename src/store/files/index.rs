@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use ed25519_dalek::VerifyingKey;
+
 use super::super::admit::subject_head;
 use super::super::chain::Chain;
 use super::super::line::{Line, LogId};
@@ -60,6 +62,8 @@ pub(crate) struct Prepared {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Truth<'a> {
     pub(crate) log: LogId,
+    /// What its checkpoints are signed with.
+    pub(crate) key: Option<VerifyingKey>,
     pub(crate) segments: &'a [Segment],
     pub(crate) head: Head,
 }
@@ -198,7 +202,10 @@ pub(crate) fn replay(truth: Truth<'_>, after: Option<Head>, table: &mut dyn Tabl
     let skip = truth.segments.iter().rposition(|s| s.first <= start).unwrap_or(0);
     let segments = &truth.segments[skip..];
     let first = segments.first().map_or(0, |s| s.first);
-    let chain = if first == 0 { Chain::from_genesis() } else { Chain::from_middle(truth.log, first) };
+    let chain = match first {
+        0 => Chain::from_genesis(),
+        first => Chain::from_middle(truth.log, first).signed_by(truth.key),
+    };
 
     let mut pending = Changes::new();
     let (mut waiting, mut taken) = (0, 0);

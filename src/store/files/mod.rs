@@ -26,6 +26,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
+use ed25519_dalek::VerifyingKey;
 use tokio::sync::{oneshot, watch};
 
 use self::ballast::ROOM_PER_RECORD;
@@ -67,6 +68,8 @@ pub struct FileLog {
 /// What the writer and the questions share.
 struct Shared {
     log: LogId,
+    /// What its checkpoints are signed with.
+    key: Option<VerifyingKey>,
     layout: Layout,
     ballast_bytes: u64,
     state: RwLock<State>,

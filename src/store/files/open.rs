@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::super::Head;
 use super::super::admit;
-use super::super::checkpoint::Signer;
+use super::super::checkpoint::{self, Signer};
 use super::super::line::LogId;
 use super::super::reader::{Lines, Segment, segments_in};
 use super::super::table::{Location, MemoryTable};
@@ -199,13 +199,15 @@ pub(super) fn open(layout: Layout, options: OpenOptions) -> Result<(FileLog, Ope
         }
     };
     let sled = SledOptions { folder: layout.index(), cache: options.index_cache, limit: options.index_limit };
-    let truth = Truth { log: proven.log, segments: &segments, head: proven.head };
+    let key = checkpoint::first_key(&proven.keys);
+    let truth = Truth { log: proven.log, key, segments: &segments, head: proven.head };
     let Prepared { table, outcome } = prepare(&layout, &sled, truth)?;
     let (signer, unsigned) = signer(&layout, &proven);
     let mut warnings = Vec::from_iter(unsigned);
     let cursors = Cursors::open(layout.cursors(), proven.log, proven.head.position, &mut warnings);
     let shared = Arc::new(Shared {
         log: proven.log,
+        key,
         layout,
         ballast_bytes: options.ballast_bytes,
         state: RwLock::new(State { head: proven.head, index: Index::Ready(table) }),

@@ -38,7 +38,7 @@ fn stored(log: &FileLog) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn folded(log: &FileLog) -> Vec<(Vec<u8>, Vec<u8>)> {
     let segments = segments_of(&log.shared.layout.root).expect("listed");
     let mut table = MemoryTable::default();
-    let truth = Truth { log: log.shared.log, segments: &segments, head: log.head() };
+    let truth = Truth { log: log.shared.log, key: log.shared.key, segments: &segments, head: log.head() };
     replay(truth, None, &mut table).expect("replayed");
     table.scan(&[], Order::Up, usize::MAX).expect("scanned")
 }
@@ -138,7 +138,7 @@ async fn an_index_that_fails_loses_no_record_and_gives_no_old_answer() {
     }
     let mut failing = MemoryTable::default();
     let segments = segments_of(&log.shared.layout.root).expect("listed");
-    let truth = Truth { log: log.shared.log, segments: &segments, head: log.head() };
+    let truth = Truth { log: log.shared.log, key: log.shared.key, segments: &segments, head: log.head() };
     replay(truth, None, &mut failing).expect("replayed");
     // Dropping sled's table closes it; the failing one stands in its place.
     log.shared.state_mut().index = super::Index::Ready(Box::new(Failing(failing)));

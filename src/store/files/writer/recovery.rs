@@ -76,7 +76,7 @@ impl Writer {
         if self.place.offset > 0 {
             let chain = match self.place.segment {
                 0 => Chain::from_genesis(),
-                first => Chain::from_middle(self.shared.log, first),
+                first => Chain::from_middle(self.shared.log, first).signed_by(self.shared.key),
             };
             let segment = Segment { first: self.place.segment, path };
             let walked = walk(&[segment], chain, |_, _, _| Ok(())).map_err(|damage| damage.to_string())?;
@@ -141,7 +141,7 @@ impl Writer {
         let prepared =
             segments_in(&self.shared.layout.segments()).map_err(|e| e.to_string()).and_then(|mut segments| {
                 segments.retain(|s| s.first <= self.place.segment);
-                let truth = Truth { log: self.shared.log, segments: &segments, head };
+                let truth = Truth { log: self.shared.log, key: self.shared.key, segments: &segments, head };
                 prepare(&self.shared.layout, &self.sled, truth).map_err(|damage| damage.to_string())
             });
         match prepared {
