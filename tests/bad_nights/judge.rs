@@ -71,7 +71,7 @@ impl Lane {
     }
 
     /// What an engine that was killed left down (`unless-stopped` stays so) and no run is about is not started by anybody of
-    /// ours; `/status` tells it (decision 15).
+    /// ours; `/status` tells it (decision 15), and the team starts it.
     async fn tells_who_is_down(&self, point: Point) {
         let mut seat = self.bot.sit().await;
         for service in ["db", "web"] {
@@ -80,6 +80,8 @@ impl Lane {
                 let status = seat.say("/status").await.plain();
                 let line = status.lines().find(|l| l.contains(service) && l.contains("stopped"));
                 assert!(line.is_some(), "{point:?}: {service} is down, and nobody is told: {status}");
+                // Whoever reads it starts it.
+                self.shop.compose(&["start", service]).await;
             }
         }
     }

@@ -63,8 +63,7 @@ impl Lab {
         let (pid, run) = own(&self.folder);
         kill(pid);
         if containerd {
-            let pid = std::fs::read_to_string(run.join("exec/containerd/containerd.pid"));
-            if let Some(pid) = pid.ok().and_then(|text| text.trim().parse().ok()) {
+            if let Some(pid) = number_in(&run.join("exec/containerd/containerd.pid")) {
                 kill(pid);
             }
         }
@@ -73,14 +72,13 @@ impl Lab {
     /// Starts it again after a kill; it answers when this returns.
     pub(crate) async fn bring_back(&self) {
         let (pid, run) = own(&self.folder);
-        until("the killed engine to be gone", async || {
-            // A zombie is gone: its parent has not looked yet.
-            match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-                Ok(stat) if !stat.contains(") Z ") => Err(stat),
-                _ => Ok(()),
-            }
-        })
-        .await;
+        until("the killed engine to be gone", async || is_gone(pid)).await;
+        // Its containerd goes with it. dockerd takes a number that answers for a containerd that runs, a zombie's too.
+        let of_containerd = run.join("exec/containerd/containerd.pid");
+        if let Some(pid) = number_in(&of_containerd) {
+            until("its containerd to be gone", async || is_gone(pid)).await;
+            let _ = std::fs::remove_file(&of_containerd);
+        }
         if let Some(mut child) = self.again.lock().unwrap().take() {
             let _ = child.wait();
         }
@@ -116,6 +114,18 @@ fn own(folder: &Path) -> (i32, PathBuf) {
     let text = std::fs::read_to_string(folder.join("own")).expect("engine.sh notes what it started");
     let (pid, run) = text.trim().split_once(' ').expect("pid and folder");
     (pid.parse().expect("a pid"), PathBuf::from(run))
+}
+
+fn number_in(file: &Path) -> Option<i32> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// A zombie is gone: its parent has not looked yet.
+fn is_gone(pid: i32) -> Result<(), String> {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) if !stat.contains(") Z ") => Err(stat),
+        _ => Ok(()),
+    }
 }
 
 fn kill(pid: i32) {
