@@ -2,6 +2,8 @@
 # make test    every test, on a real Docker engine as well
 # Both set up all they need beyond Rust, make and a C compiler, and remove what they made.
 #
+# make fuzz      libFuzzer over everything that reads what others wrote, FUZZ_SECONDS=60 for each (needs nightly)
+#
 # make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
 #
 # PLAY_ONLY=1 make demo    plays the story and ends; so does a demo whose input is not a terminal
@@ -9,7 +11,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test fuzz engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -48,6 +50,10 @@ engine-28: rust product
 
 engine-28-store: rust product
 	@tests/setup/engines.sh 28.5.2 --containerd-store -- sh -ec '$(ON_ENGINE); $(STORY)'
+
+# The long form of tests/bad_input.rs: FUZZ_SECONDS (60) for each target, or FUZZ_TARGETS="config log_line".
+fuzz: rust
+	@fuzz/run.sh
 
 check: fmt lint test deny
 
