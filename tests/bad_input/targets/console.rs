@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sternway::chat::console::client::{ClientOptions, run_script};
-use sternway::chat::console::protocol::{FromServer, LineReader, Read, SAY_LIMIT, SERVER_LINE_LIMIT};
+use sternway::chat::console::protocol::{
+    CLIENT_LINE_LIMIT, FromServer, LineReader, Read, SAY_LIMIT, SERVER_LINE_LIMIT,
+};
 use sternway::chat::console::server::{ConsoleOptions, ConsoleServer, Limits};
 use sternway::chat::{Completion, Lookup};
 use sternway::clock::{Clock, SystemClock};
@@ -121,20 +123,23 @@ pub fn client(data: &[u8]) {
     }
 }
 
-/// The first one who comes is told the input, whoever comes back hears that it is over.
+/// The first one who comes is told the input, whoever comes back is not; both are answered once they say something.
 async fn answer(listener: &UnixListener, data: &[u8]) {
-    let mut first = true;
-    let mut held = Vec::new();
+    let mut input = [data, b"\n"].concat();
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else { return };
-        let _ = stream.write_all(WELCOME).await;
-        if std::mem::take(&mut first) {
-            let _ = stream.write_all(data).await;
-            let _ = stream.write_all(b"\n").await;
-        }
-        let _ = stream.write_all(ANSWER).await;
-        held.push(stream);
-        held.truncate(8);
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let input = std::mem::take(&mut input);
+        tokio::spawn(async move {
+            let (reading, mut writing) = stream.into_split();
+            let _ = writing.write_all(WELCOME).await; // it may hang up at any point
+            let _ = writing.write_all(&input).await;
+            let mut lines = LineReader::new(reading, CLIENT_LINE_LIMIT);
+            while let Ok(Read::Line(line)) = lines.next().await {
+                if line.contains("\"say\"") {
+                    let _ = writing.write_all(ANSWER).await;
+                }
+            }
+        });
     }
 }
 
