@@ -5,6 +5,8 @@
 # make nights-kills   the bot killed at every point of a rollback, in every form; `make test` has a sample of it
 # make torture   the log: 1,000 kills, a kill and four errors at every file-changing call, 200 power cuts, thousands of damages
 # make nights-engine   every fault of the engine at every call of a run (the long form of tests/bad_nights.rs)
+# make fuzz      libFuzzer over everything that reads what others wrote, FUZZ_SECONDS=60 for each (needs nightly)
+#
 # make engines   the suites that touch an engine, on engines 26 and 28 and both image stores (docs/support.md)
 #
 # make soak       half an hour of the whole bot in use: memory, file handles and tasks may not grow
@@ -23,6 +25,7 @@
 .PHONY: help demo test nights-engine engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
 .PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify torture-audit image product rust
+.PHONY: help demo test fuzz engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -105,6 +108,9 @@ nights-kills: rust product
 # STERNWAY_SEED=N replays one round; STERNWAY_HARMS=N does more of them.
 torture-audit: rust
 	STERNWAY_RECORDS=$(or $(STERNWAY_RECORDS),1000000) cargo test --release --locked --test store -- --nocapture tamper::
+# The long form of tests/bad_input.rs: FUZZ_SECONDS (60) for each target, or FUZZ_TARGETS="config log_line".
+fuzz: rust
+	@fuzz/run.sh
 
 check: fmt lint test deny
 

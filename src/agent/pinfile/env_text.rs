@@ -108,6 +108,8 @@ pub(super) fn find(text: &[u8], key: &str) -> Result<Option<Found>, TextTrouble>
                 }
                 (value_at + 1..close, true)
             }
+            // An empty value and a comment to one reader, a value to another; and what is put there would run into it.
+            Some(b'#') => (value_at..value_at + 1, false),
             _ => (value_at..unquoted_end(text, value_at, end), false),
         };
         if !ours {
