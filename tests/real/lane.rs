@@ -220,6 +220,9 @@ impl Lane {
         let (calls, files) = (self.proxy.calls(), self.files());
         let mut landings = vec![self.killed().unwrap_or_default()];
         drop(watcher);
+        // Whoever came to rest first is killed no more, and who is being killed at this moment is let die.
+        self.arm(At::Nowhere, bot.pid());
+        pause().await;
         let reached = bot.is_dead();
         let records = self.journal.runs_after(began).iter().map(|r| self.journal.thread(r.id).len()).sum();
         let mut reached_again = false;
