@@ -13,7 +13,6 @@
 #[allow(dead_code)] // other suites use more of it
 #[path = "agent/own_engine.rs"]
 mod own_engine;
-#[allow(dead_code)] // other suites use more of it
 #[path = "support/real_engine.rs"]
 mod real_engine;
 

@@ -18,6 +18,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one of them
 enum Command {
     /// Runs the bot until it is told to stop.
     Serve {
@@ -81,6 +82,7 @@ enum Store {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one of them
 enum Audit {
     /// Says whether the chain of records is whole, and names the first bad line if not.
     Verify {

@@ -453,7 +453,7 @@ pub async fn recover(core: &Arc<Core>) -> Result<usize, Trouble> {
         match request::at_start(&run, Rules::ALL) {
             AtStart::Leave => continue, // it waits for a person, as before
             AtStart::Write(event) => {
-                if let Err(error) = core.record(run.id, vec![event]).await {
+                if let Err(error) = core.record(run.id, vec![*event]).await {
                     tracing::error!(run.id = %run.id, %error, "it cannot be taken up yet; it is tried again");
                     continue;
                 }

@@ -255,7 +255,7 @@ pub enum AtStart {
     /// It waits for a person, as before.
     Leave,
     /// Write this first, then go on: a new coordinator takes a new claim (durability R4), or a dry run of before ends.
-    Write(Event),
+    Write(Box<Event>),
     /// Go on where it stood.
     GoOn,
 }
@@ -266,11 +266,12 @@ pub fn at_start(run: &RunState, rules: Rules) -> AtStart {
         return AtStart::Leave;
     }
     if run.holds_claim() && rules.hold(Rule::NewClaim) {
-        return AtStart::Write(Event::Resumed);
+        return AtStart::Write(Box::new(Event::Resumed));
     }
     if run.dry_run {
         let why = "Sternway was restarted before there was a plan".to_owned();
-        return AtStart::Write(ended(Outcome::Refused { kind: TroubleKind::Unavailable.as_str().to_owned(), why }));
+        let kind = TroubleKind::Unavailable.as_str().to_owned();
+        return AtStart::Write(Box::new(ended(Outcome::Refused { kind, why })));
     }
     AtStart::GoOn
 }

@@ -105,7 +105,7 @@ impl Log for MemoryLog {
         inner.table.apply(&changes, head).map_err(|e| AppendError::CannotWrite(e.to_string()))?;
         inner.lines.extend_from_slice(&bytes);
         inner.records.extend(records.iter().cloned());
-        inner.records.extend(checkpoint);
+        inner.records.extend(checkpoint.map(|record| *record));
         inner.head = head;
         if !records.is_empty() {
             self.last.send_replace(head.position);

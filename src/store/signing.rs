@@ -15,7 +15,7 @@ pub(crate) const EVERY: u64 = 1_000;
 /// What came of it.
 pub(crate) enum Signing {
     /// This checkpoint stands at the end.
-    Signed(Record),
+    Signed(Box<Record>),
     /// A checkpoint covers everything already.
     Covered,
     /// Something stands without one, for now.
@@ -39,7 +39,7 @@ pub(crate) fn sign_if_due(
         return Ok(Signing::Waits);
     }
     match front.sign(signer, at) {
-        Ok(record) => Ok(Signing::Signed(record)),
+        Ok(record) => Ok(Signing::Signed(Box::new(record))),
         Err(Refusal::Index(error)) => Err(error),
         Err(Refusal::Append(error)) => {
             tracing::error!(%error, "no checkpoint could be made; it is tried again");

@@ -62,10 +62,8 @@ impl Lab {
     pub(crate) fn kill(&self, containerd: bool) {
         let (pid, run) = own(&self.folder);
         kill(pid);
-        if containerd {
-            if let Some(pid) = number_in(&run.join("exec/containerd/containerd.pid")) {
-                kill(pid);
-            }
+        if containerd && let Some(pid) = number_in(&run.join("exec/containerd/containerd.pid")) {
+            kill(pid);
         }
     }
 

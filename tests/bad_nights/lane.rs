@@ -1,7 +1,7 @@
 //! A shop with a bot that lives through one night after another: a run is asked for, something happens at one of its
 //! calls, the run comes to rest, what is told is compared with what is there, and everything is led home again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -213,7 +213,7 @@ fn limits(shop: &Shop, config: &Path) {
     std::fs::write(config, text.replace("door = 600", "door = 6000")).expect("it is ours");
 }
 
-async fn start(shop: &Shop, config: &PathBuf, clock: Option<&FakeClock>) -> Served {
+async fn start(shop: &Shop, config: &Path, clock: Option<&FakeClock>) -> Served {
     let environment = clock.map(FakeClock::environment).unwrap_or_default();
     Served::start_with(shop, config, &shop.store(), &environment).await
 }

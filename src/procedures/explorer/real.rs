@@ -53,6 +53,7 @@ pub(super) struct Recorded {
 }
 
 /// The real functions with what they said.
+#[allow(clippy::type_complexity)] // what was asked, in full, is the key
 pub(super) struct Real {
     pub(super) setting: Setting,
     runs: Vec<RunState>,
@@ -317,7 +318,7 @@ impl Real {
     pub(super) fn at_start(&mut self, run: u32) -> Option<u32> {
         match request::at_start(self.run(run), self.setting.left.rules()) {
             AtStart::Leave | AtStart::GoOn => None,
-            AtStart::Write(event) => Some(self.keep_event(event)),
+            AtStart::Write(event) => Some(self.keep_event(*event)),
         }
     }
 
