@@ -28,7 +28,8 @@ FROM ${RUST} AS build
 WORKDIR /build
 # A layer for the dependencies, made anew only when they change: built around an empty program.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches/swap && echo 'fn main() {}' | tee src/main.rs benches/swap/main.rs && touch src/lib.rs && \
+RUN mkdir -p src benches/swap benches/load benches/verify tests/soak && \
+    echo "fn main() {}" | tee src/main.rs benches/swap/main.rs benches/load/main.rs benches/verify/main.rs tests/soak/main.rs && touch src/lib.rs && \
     cargo build --release --locked && cargo clean --release -p sternway && rm -rf src
 COPY commands commands
 COPY config config

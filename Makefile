@@ -17,15 +17,7 @@
 .POSIX:
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-load soak image product rust
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
-.PHONY: help demo test explore mutants engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify image product rust
-.PHONY: help demo test torture engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
-.PHONY: help demo test nights-engine engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store nights-kills check fmt lint deny bench image product rust
-.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench bench-verify torture-audit image product rust
-.PHONY: help demo test fuzz engines engine-26 engine-26-store engine-28 engine-28-store check fmt lint deny bench image product rust
+.PHONY: help demo test engines engine-26 engine-26-store engine-28 engine-28-store explore mutants nights-kills nights-engine torture torture-audit fuzz soak check fmt lint deny bench bench-load bench-verify image product rust
 
 RUST_MINIMUM = 1.95.0
 DENY_VERSION = 0.20.2
@@ -39,8 +31,8 @@ DENY := .cache/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 MUTANTS := .cache/cargo-mutants-$(MUTANTS_VERSION)/bin/cargo-mutants
 
 help:
-	@echo "make demo | test | check (fmt, lint, test, deny) | bench | bench-load | soak | image   - see README.md"
-	@echo "make demo | test | check (fmt, lint, test, deny) | torture | bench | image   - see README.md"
+	@echo "make demo | test | check (fmt, lint, test, deny) | bench | image   - see README.md"
+	@echo "long forms: make explore | mutants | nights-kills | nights-engine | torture | torture-audit | fuzz | soak | bench-load | bench-verify"
 
 demo: rust product
 	@cargo build --locked
@@ -104,10 +96,12 @@ engine-28-store: rust product
 # Every call, record and sync, both ways. STERNWAY_KILLS_SEED=n with `make test` tries the sample of that seed again.
 nights-kills: rust product
 	@STERNWAY_KILLS=all $(ENGINE) run -- cargo test --locked --no-fail-fast --test real_engine -- --nocapture killed_anywhere
+
 # A million records, harmed in every way at random places: each harm named with its line, each cut shown by a checkpoint.
 # STERNWAY_SEED=N replays one round; STERNWAY_HARMS=N does more of them.
 torture-audit: rust
 	STERNWAY_RECORDS=$(or $(STERNWAY_RECORDS),1000000) cargo test --release --locked --test store -- --nocapture tamper::
+
 # The long form of tests/bad_input.rs: FUZZ_SECONDS (60) for each target, or FUZZ_TARGETS="config log_line".
 fuzz: rust
 	@fuzz/run.sh
@@ -140,6 +134,7 @@ bench-load: rust
 # SOAK_SECONDS says for how long; `make test` has two minutes of it beside the suites. The allocator is told what the image tells it.
 soak: rust
 	@MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=65536 cargo test --locked --test soak
+
 # How long a million records take to verify; needs no engine.
 bench-verify: rust
 	@cargo bench --locked --bench verify

@@ -1,7 +1,7 @@
 //! Many at once: a burst of commands, and a run on every stack of a town. What may not happen under load is tested here;
 //! how fast it goes is measured by `make bench-load`.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // tests
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // tests
 
 #[path = "support/crowd.rs"]
 mod crowd;

@@ -45,6 +45,10 @@ impl Chance {
     }
 }
 
+fn word(name: &str) -> Option<String> {
+    std::env::var_os(name)?.into_string().ok()
+}
+
 /// How much is tried.
 pub(crate) struct Extent {
     seeds: Vec<u64>,
@@ -54,13 +58,13 @@ pub(crate) struct Extent {
 impl Extent {
     /// As the environment says: everything, what one seed chooses, or what the fixed seed and a fresh one choose.
     pub(crate) fn of_environment() -> Self {
-        let said = std::env::var(SEED).ok().map(|text| text.parse().expect("a seed is a number"));
+        let said = word(SEED).map(|text| text.parse().expect("a seed is a number"));
         let fresh = || {
             let mut random = [0; 2];
             getrandom::fill(&mut random).expect("random numbers");
             u64::from(u16::from_le_bytes(random))
         };
-        let all = std::env::var(EXTENT).is_ok_and(|word| word == "all");
+        let all = word(EXTENT).is_some_and(|word| word == "all");
         let seeds = match said {
             Some(seed) => vec![seed],
             None if all => vec![fresh()],

@@ -55,7 +55,7 @@ impl Form {
         let allowed = format!("grace = \"1s\"\nrepositories = [\"{}\"]\n", shop.engine.reference("api"));
         let mut text = text.replacen("grace = \"1s\"\n", &allowed, 1);
         let often = "[limits]\ndoor = 600\n";
-        text = text.replace(often, &format!("[limits]\ndoor = 6000\n\n[limits.command]\n\"rollback image\" = 600\n"));
+        text = text.replace(often, "[limits]\ndoor = 6000\n\n[limits.command]\n\"rollback image\" = 600\n");
         if self.start_first {
             text = text.replace(&own, &format!("127.0.0.1:{}/api/health", shop.web_port));
             text = text.replace("grace = \"1s\"\n", "grace = \"1s\"\norder = \"start-first\"\ndrain = \"100ms\"\n");

@@ -51,8 +51,11 @@ const CALLS: [&str; 24] = [
     "copy_file_range",
 ];
 
+/// Prepares the store that a child opens.
+type Prepare = fn(&Path);
+
 /// What a child does, in the folder `work` beside the store that was prepared for it.
-const LIVES: [(&str, fn(&Path)); 4] =
+const LIVES: [(&str, Prepare); 4] =
     [("create", |_| {}), ("write", closed), ("after a crash", torn_and_stale), ("without index", without_index)];
 
 fn small() -> OpenOptions {
