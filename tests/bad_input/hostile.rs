@@ -14,8 +14,12 @@ const LOOKS: [&str; 3] = ["/status", "/releases api", "/rollback plan image api"
 fn whatever_the_engine_says_of_containers_and_images_is_shown_as_what_it_is() {
     let night = Night::after_a_bad_deploy();
     for words in WORDS {
-        for kind in [0, 1, 2] {
-            live_with_engine(&night, places(words, kind), async |bot| talk(bot, &LOOKS).await);
+        live_with_engine(&night, places(words, 1), async |bot| talk(bot, &LOOKS).await);
+    }
+    // In values and in errors they do not get into each other's way.
+    for words in WORDS.chunks(6) {
+        for kind in [0, 2] {
+            live_with_engine(&night, places(&words.join(" "), kind), async |bot| talk(bot, &LOOKS).await);
         }
     }
     all_is_shown(&night);
