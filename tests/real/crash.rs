@@ -20,7 +20,7 @@ use crate::trace::Trace;
 
 /// What CI tries of a form, for each aim; the long form tries all.
 struct Short {
-    /// Aims whose every call is tried, with every side of it.
+    /// Aims whose every call is tried, by each seed with a side of it.
     whole: &'static [Aim],
     /// Calls that each seed chooses, and a side of each.
     calls: usize,
@@ -195,7 +195,7 @@ fn chosen(counted: &Counted, traced: bool, all: bool, short: &Short, mut chance:
         } else {
             let whole = all || short.whole.contains(&aim);
             for nth in chance.some_of(1..=landed.calls.len(), if whole { usize::MAX } else { short.calls }) {
-                let sides = chance.some_of(Side::ALL, if whole { usize::MAX } else { 1 });
+                let sides = chance.some_of(Side::ALL, if all { usize::MAX } else { 1 });
                 points.extend(sides.into_iter().map(|side| (At::Call(nth, side), None)));
             }
             let records = if all { usize::MAX } else { RECORDS * usize::from(whole) };
@@ -231,7 +231,8 @@ fn too_few(traced: bool, extent: &Extent, short: &Short, counted: &Counted, trie
         let reached = of_aim.filter(|(p, l)| l.reached && matches!(p.at, At::Call(..) | At::File(_))).count();
         let whole = extent.is_all() || short.whole.contains(aim);
         let least = match (traced, extent.is_all() || (whole && !traced)) {
-            (false, true) => Side::ALL.len() * landed.calls.len(),
+            (false, true) if extent.is_all() => Side::ALL.len() * landed.calls.len(),
+            (false, true) => landed.calls.len(),
             (true, true) => landed.files.len(),
             (false, false) => short.calls,
             (true, false) => short.files,
