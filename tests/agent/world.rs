@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sternway::agent::engine::Engine;
+use sternway::agent::engine::{Engine, EngineError};
 use sternway::agent::fault::{FaultyEngine, Verdict, When};
 use sternway::agent::host::{AgentConfig, Allowed, HostAgent};
 use sternway::agent::prove::Prober;
@@ -30,6 +30,9 @@ mod shape;
 pub(crate) use shape::Shape;
 
 pub(crate) type Agent = HostAgent<FaultyEngine<dyn Engine>>;
+
+/// Tries of a create whose layers a prune has just taken.
+const TRIES: u32 = 5;
 
 /// A clock that jumps to the end of every sleep: simulated time takes none.
 struct JumpingClock(Mutex<Timestamp>);
@@ -266,7 +269,15 @@ impl World {
     }
 
     pub(crate) async fn create(&self, name: &str, image: &ImageChoice, env: &[&str], labels: Value) -> String {
-        self.engine.create(name, &self.body(image, env, labels)).await.unwrap()
+        let body = self.body(image, env, labels);
+        // On containerd's store a prune beside it can take the layers that create is about to use; asked again, they are there.
+        for _ in 0..TRIES {
+            match self.engine.create(name, &body).await {
+                Err(EngineError::Refused { message, .. }) if message.contains("parent snapshot") => {}
+                made => return made.unwrap(),
+            }
+        }
+        panic!("the engine loses the layers of {name} again and again")
     }
 
     /// One that publishes nothing.
